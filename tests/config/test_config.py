@@ -354,7 +354,6 @@ def test_switches_of_the_fast_path(tmp_path: Path) -> None:
         text = f"models:\n  m:\n    path: x\n    speed: {{{given}}}\n"
         speed = profiles.source("m", load(tmp_path, text)).speed
         assert expected == speed
-        assert fast.are_possible(speed)
 
 
 def test_every_way_of_the_fast_path_has_a_switch() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from reeldrop.render import pipeline
 from reeldrop.render.pipeline import ModelSource
+from reeldrop.speed import decoding
 
 
 @pytest.mark.parametrize(
@@ -43,17 +44,17 @@ def test_frames_are_decoded_in_chunks(
 def test_a_vae_of_videos_decodes_in_tiles_only_where_it_is_asked_to(wan_pipeline: Path) -> None:
     """If memory is short, or its profile or class asks for it; not in other renders."""
     loaded = pipeline.load(ModelSource("wan", str(wan_pipeline)))
-    path, vae = loaded.fast_path, loaded.pipe.vae
+    vae = loaded.pipe.vae
     for in_parts, in_tiles in ((True, False), (False, False), (False, True)):
-        path.decode(in_parts=in_parts, in_tiles=in_tiles)
+        decoding.decode(vae, in_parts=in_parts, in_tiles=in_tiles)
         tiles = in_parts or in_tiles
-        assert (tiles, tiles, in_parts) == (path.decoded_in_tiles, vae.use_tiling, vae.use_slicing)
+        assert (tiles, tiles, in_parts) == (decoding.is_tiled(vae), vae.use_tiling, vae.use_slicing)
     asked = pipeline.load(ModelSource("wan", str(wan_pipeline), tiling=True))
     assert (False, True) == (loaded.decodes_in_tiles, asked.decodes_in_tiles)
 
 
 def test_a_vae_of_pictures_has_no_tiles(tiny_pipeline: Path) -> None:
     """It decodes frame by frame, with the same frames."""
-    loaded = pipeline.load(ModelSource("tiny", str(tiny_pipeline)))
-    loaded.fast_path.decode(in_parts=True, in_tiles=False)
-    assert (False, True) == (loaded.fast_path.decoded_in_tiles, loaded.pipe.vae.use_slicing)
+    vae = pipeline.load(ModelSource("tiny", str(tiny_pipeline))).pipe.vae
+    decoding.decode(vae, in_parts=True, in_tiles=False)
+    assert (False, True) == (decoding.is_tiled(vae), vae.use_slicing)

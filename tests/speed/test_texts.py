@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from harness.fakes import save_tiny_pipeline, save_tiny_wan
 from harness.models import save
 from reeldrop.render import pipeline
 from reeldrop.render.pipeline import ModelSource
-from reeldrop.speed import texts
 from reeldrop.speed.texts import MOST, Texts
 
 
@@ -79,20 +77,3 @@ def test_a_text_has_the_length_that_the_call_has(tmp_path: Path) -> None:
     """SkyReels' encoder has a default of 226 tokens, its call one of 512."""
     pipe = pipeline.load(ModelSource("sky", str(save("SkyReels V2", tmp_path / "sky")))).pipe
     assert 512 == Texts(pipe).embeddings(["a horse"], {}).shape[1]
-
-
-def test_a_pipeline_that_needs_the_text_besides_is_given_it(tmp_path: Path) -> None:
-    """If its call requires a prompt, embeddings are not used."""
-    folder = save("SkyReels V2 DF", tmp_path / "sky")
-    pipe = pipeline.load(ModelSource("sky", str(folder))).pipe
-    assert not texts.can_be_kept(pipe)
-
-
-def test_who_wants_to_read_the_texts_is_given_them(pipe: Any) -> None:
-    """A pipeline that checks prompts gets the texts."""
-    assert texts.can_be_kept(pipe)
-    pipe.safety_checker = object()
-    try:
-        assert not texts.can_be_kept(pipe)
-    finally:
-        del pipe.safety_checker

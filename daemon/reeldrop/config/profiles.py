@@ -9,12 +9,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pydantic
 import structlog
 
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.fleet import Device
 from reeldrop.base.job import BatchLimit, Capabilities, Picture, Prompt
 from reeldrop.config import builtin
+from reeldrop.config.schema import Speed
 from reeldrop.prompts import rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.render import pins, pipeline, weights
@@ -188,7 +190,11 @@ def _findings(name: str, config: Config) -> dict[str, Finding]:
 
 def _is_possible(found: Finding) -> bool:
     """Return whether a finding is usable; its file may have been damaged or edited."""
-    return fast.are_possible(found.speed) and 1 <= found.max_batch_size <= MOST_TOGETHER
+    try:
+        known = Speed.model_validate(found.speed).model_dump(exclude_defaults=True)
+    except pydantic.ValidationError:
+        return False
+    return known == found.speed and 1 <= found.max_batch_size <= MOST_TOGETHER
 
 
 def basis(plain: ModelSource, device: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reeldrop.base.job import Rendered
 from reeldrop.render import loras, measure, pipeline, rendering, unread
+from reeldrop.speed import decoding
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Prompt
@@ -34,7 +35,7 @@ def records(
             ignored_text=unread.of_text(loaded, prompt, prompt.texts[0]),
             ignored_negative_text=_ignored_negative_text(loaded, prompt),
             speed=tuple(loaded.fast_path.used),
-            tiling=loaded.fast_path.decoded_in_tiles,
+            tiling=decoding.is_tiled(getattr(loaded.pipe, "vae", None)),
             made=(len(frames), *frames.shape[1:3]),
             profile=loaded.source.changes | _windows(loaded),
             not_kept=footage.not_kept,

@@ -18,6 +18,7 @@ from reeldrop.base.job import IMAGE_FIT
 from reeldrop.render import clip_texts, measure, pictures, sound, split, steps, windows
 from reeldrop.render.capabilities import frames_argument, is_guided_apart, rate_argument
 from reeldrop.render.classes import Size, kind_of
+from reeldrop.speed import decoding
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames, Prompt
@@ -113,7 +114,8 @@ def _output(
     if missing := dict(wanted).keys() - {file.lora.name for file in loaded.loras}:
         raise RenderError(f"the model was loaded without the LoRA {min(missing)}")
     loaded.fast_path.begin(dict(prompts[0].arguments), wanted)
-    loaded.fast_path.decode(in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
+    vae = getattr(pipe, "vae", None)
+    decoding.decode(vae, in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
     shown = _pictures(pipe, prompts)
     given = {**texts(loaded, prompts), **shown, **_settings(loaded, prompts[0])}
     measure.reset_peak_memory()  # after the texts, whose encoder may be offloaded by now

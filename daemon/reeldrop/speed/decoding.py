@@ -43,15 +43,18 @@ def decode_in_chunks(vae: Any, device: str) -> None:
         vae.pixels_at_once = _PIXELS_AT_ONCE[device]
 
 
-def decode(vae: Any, *, in_parts: bool, in_tiles: bool) -> bool:
-    """Choose how a VAE decodes from now on; return whether it decodes in tiles.
+def decode(vae: Any, *, in_parts: bool, in_tiles: bool) -> None:
+    """Choose how a VAE decodes from now on.
 
     in_parts: whether to save memory: image VAEs decode frame by frame, video VAEs in tiles
     in_tiles: whether video VAEs decode in tiles in any case
     """
-    tiles = hasattr(vae, "use_tiling") and not isinstance(vae, AutoencoderKL)
     if hasattr(vae, "use_slicing"):
         vae.use_slicing = in_parts
-    if tiles:
+    if hasattr(vae, "use_tiling") and not isinstance(vae, AutoencoderKL):
         vae.use_tiling = in_parts or in_tiles
+
+
+def is_tiled(vae: Any) -> bool:
+    """Return whether a VAE decodes in tiles."""
     return bool(getattr(vae, "use_tiling", False))

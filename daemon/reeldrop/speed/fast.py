@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
@@ -48,8 +48,6 @@ class Options:
 PLAIN: dict[str, bool | str] = dataclasses.asdict(Options())
 """The switches of a pipeline without any optimization."""
 
-_MAY_BE = {"exact": (True, False), "mixed_precision": (True, False), "compile": get_args(Compile)}
-
 
 def defaults(device: str) -> Options:
     """Return the optimizations that are on by default on a device type, cpu or cuda.
@@ -70,11 +68,6 @@ def worth_a_try(device: str) -> tuple[tuple[str, bool | str], ...]:
     """
     mixed = (("mixed_precision", True),) if defaults(device).mixed_precision else ()
     return (("exact", True), *mixed, ("compile", "whole"), ("compile", "blocks"))
-
-
-def are_possible(switches: Mapping[str, bool | str]) -> bool:
-    """Return whether all switches are known and have valid values."""
-    return all(value in _MAY_BE.get(name, ()) for name, value in switches.items())
 
 
 def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
@@ -98,7 +91,7 @@ class FastPath:
         *,
         call: unet3d.Call | None = None,
         compiles: bool = True,
-        keeps_texts: bool = True,
+        keeps_texts: bool = False,
         encode: texts.Encode | None = None,
     ) -> None:
         """Apply the wanted optimizations to a pipeline, except those for which it has no parts.
@@ -114,7 +107,7 @@ class FastPath:
         """
         self.call = call or unet3d.Call()
         self.lossy = lossy.apply(pipe, asked)
-        keeps_texts &= wanted.exact and texts.can_be_kept(pipe)
+        keeps_texts &= wanted.exact
         self.texts = texts.Texts(pipe, encode) if keeps_texts or encode else None
         is_exact = wanted.exact and _exact(pipe, self.call)
         is_mixed = wanted.mixed_precision and _mixed_precision(pipe)  # after classes are replaced
@@ -129,13 +122,7 @@ class FastPath:
         )
         self.inapplicable = [name for name in wanted.names if name not in self.options.names]
         self.inapplicable += [name for name in asked.wanted if name not in self.lossy]
-        self._vae = getattr(pipe, "vae", None)
-        self.decoded_in_tiles = False
-        decoding.decode_in_chunks(self._vae, device)
-
-    def decode(self, *, in_parts: bool, in_tiles: bool) -> None:
-        """Choose how the next render's frames are decoded (see `decoding.decode`)."""
-        self.decoded_in_tiles = decoding.decode(self._vae, in_parts=in_parts, in_tiles=in_tiles)
+        decoding.decode_in_chunks(getattr(pipe, "vae", None), device)
 
     @property
     def taken(self) -> list[str]:

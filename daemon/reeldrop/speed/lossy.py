@@ -112,8 +112,8 @@ class DeepCacheUNet3D(UNet3DConditionModel):
     def keep(self, _layer: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
         """Keep the input of the last layer, without the channels from the first layer."""
         if self.kept is None:
-            of_first: int = self.conv_in.out_channels
-            self.kept = arguments[0][:, :-of_first].clone()
+            unet: Any = self
+            self.kept = arguments[0][:, : -unet.conv_in.out_channels].clone()
 
     def _outermost(
         self, sample: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, kept: torch.Tensor

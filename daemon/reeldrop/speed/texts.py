@@ -20,16 +20,12 @@ Encode = Callable[[str, Mapping[str, object]], tuple[torch.Tensor, ...]]
 """Returns the embedding of a text, (1, tokens, channels), and the pooled one, (1, channels), if the
 pipeline takes it. The mapping has the settings of the pipeline's call."""
 
-_OURS = {
+_ALONE = {
     "num_images_per_prompt": 1,
     "num_videos_per_prompt": 1,
     "do_classifier_free_guidance": False,
 }
-_KNOWN = {
-    *_OURS, "self", "prompt", "negative_prompt", "device", "dtype", "prompt_embeds",
-    "negative_prompt_embeds", LENGTH, "lora_scale", "clip_skip",
-}  # fmt: skip
-"""Arguments of `encode_prompt`. If it has no others, an embedding depends only on its text."""
+"""Arguments of `encode_prompt` for one text, of which a pipeline has some."""
 
 
 class Texts:
@@ -99,7 +95,7 @@ class Texts:
 def _encoded(pipe: Any, text: str, settings: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
     """Return the embedding of a text by the pipeline itself."""
     parameters = inspect.signature(pipe.encode_prompt).parameters
-    arguments = {"device": pipe._execution_device, **_OURS}
+    arguments = {"device": pipe._execution_device, **_ALONE}
     given = {name: value for name, value in arguments.items() if name in parameters}
     embedding, _ = pipe.encode_prompt(prompt=[text], **given, **_length(pipe, settings))
     return (embedding,)
@@ -124,17 +120,3 @@ def _for_any_stream(embedding: torch.Tensor) -> torch.Tensor:
         torch.cuda.current_stream().synchronize()
         embedding.record_stream(torch.cuda.default_stream())
     return embedding
-
-
-def can_be_kept(pipe: Any) -> bool:
-    """Return whether a pipeline can encode texts one by one, and accepts the embeddings."""
-    if getattr(pipe, "safety_checker", None) is not None:
-        return False  # it reads the texts
-    encode = getattr(pipe, "encode_prompt", None)
-    if encode is None or not set(inspect.signature(encode).parameters) <= _KNOWN:
-        return False
-    parameters = inspect.signature(pipe.__call__).parameters
-    if parameters["prompt"].default is inspect.Parameter.empty:
-        return False  # it needs the text as well
-    others = {name for name in parameters if name.endswith(("_embeds", "_mask"))}
-    return others - {"image_embeds"} == {"prompt_embeds", "negative_prompt_embeds"}

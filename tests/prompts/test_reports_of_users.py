@@ -553,7 +553,15 @@ def test_a_setting_of_a_text_file_that_cannot_be_used_is_reported(
 
 
 @pytest.mark.parametrize(
-    "line", ["model: a woman in red", "model: hello", "format: a square", "image: of a boat"]
+    "line",
+    [
+        "model: a woman in red",
+        "model: hello",
+        "format: a square",
+        "image: of a boat",
+        "scene_one: [a dog runs in the rain]",
+        "title_card: [THE END]",
+    ],
 )
 def test_what_only_begins_like_a_setting_is_filmed(line: str) -> None:
     """As a text."""

@@ -101,6 +101,9 @@ _OWN = re.compile(
 )
 """A setting of reeldrop whose value no text would have."""
 
+_PLAIN = re.compile(r"\[?(?:[-+.,\d\s]|true|false)+\]?")
+"""Numbers and switches; a pipeline has settings of any name, but words in brackets may be a text."""
+
 _NO_NUMBER = re.compile(
     r"^(?:- )?(?:seed|width|height|fps)\s*[:：=]\s*(?:[-+.]?\d\S*|nan|none|null|random|auto)$", re.I
 )
@@ -133,7 +136,7 @@ def _is_in_yaml(key: str, value: str) -> bool:
         strict_yaml.load_all(f"{key}: {value}")
     except YamlError:
         return False
-    return key in _OWN_KEYS or not other_names.is_known(key)
+    return key in _OWN_KEYS or bool(_PLAIN.fullmatch(value) and not other_names.is_known(key))
 
 
 def naming(line: str, models: Collection[str]) -> Recognised | None:

@@ -102,7 +102,7 @@ _OWN = re.compile(
 """A setting of reeldrop whose value no text would have."""
 
 _PLAIN = re.compile(r"\[?(?:[-+.,\d\s]|true|false)+\]?")
-"""Numbers and switches; a pipeline has settings of any name, but words in brackets may be a text."""
+"""Numbers and switches: settings of pipelines may have any name, but words may be a text."""
 
 _NO_NUMBER = re.compile(
     r"^(?:- )?(?:seed|width|height|fps)\s*[:：=]\s*(?:[-+.]?\d\S*|nan|none|null|random|auto)$", re.I

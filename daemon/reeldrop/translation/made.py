@@ -14,6 +14,7 @@ from reeldrop.base.translated import Translated
 from reeldrop.prompts import scripts
 from reeldrop.prompts.rules import LONGEST_TEXT
 from reeldrop.translation.process import TranslationFailed
+from reeldrop.translation.sentences import PAUSES
 
 _LOOP = re.compile(r"\b(\w.{0,60}?)(?:\W+\1\b){3,}", re.IGNORECASE)
 """The same words four times running, as translators make them of what they do not understand."""
@@ -59,8 +60,11 @@ def of_part(part: str, text: str, translate: Callable[[str], str]) -> str:
     made = translate(part)
     if not any(map(str.isalnum, made)):
         raise TranslationFailed(f"the translation is empty: {short(part)}")
-    if (loop := _LOOP.search(made)) and not _REPEATED.search(part):
-        raise TranslationFailed(f"the translation repeats itself: {short(loop[0])}")
+    loop = _LOOP.search(made)
+    if loop is not None and not _REPEATED.search(part):
+        times = len(re.findall(re.escape(loop[1]), loop[0], re.IGNORECASE))
+        if times > len(PAUSES.split(part)):  # else each may be of another word, as of synonyms
+            raise TranslationFailed(f"the translation repeats itself: {short(loop[0])}")
     return made
 
 

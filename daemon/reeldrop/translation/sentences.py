@@ -11,7 +11,9 @@ _POINT = rf"(?<!\b[^\W_])(?<!\b\d\d)\.(?={_CLOSING}\s)"
 _ENDS = re.compile(rf"((?:[。｡！？!?；;।॥؟\N{{ARABIC FULL STOP}}።\n]|{_POINT})+{_CLOSING}\s*)")
 """A point after a single letter or a short number ends none: `z. B.`, `1. Ball`."""
 
-_PAUSES = re.compile(r"(?<=[，、,：:،])\s*")
+PAUSES = re.compile(r"(?<=[，、,：:،])\s*")
+"""Where a sentence may be cut: between the parts of a list, too."""
+
 _SPACES = re.compile(r"(?<=\s)")
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -41,7 +43,7 @@ def _sentences(text: str) -> Iterator[str]:
 def _cut(
     text: str,
     fits: Callable[[str], bool],
-    ways: Sequence[re.Pattern[str]] = (_PAUSES, _SPACES),
+    ways: Sequence[re.Pattern[str]] = (PAUSES, _SPACES),
 ) -> Iterator[str]:
     if fits(text) or len(text) < 2:
         yield text

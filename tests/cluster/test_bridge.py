@@ -236,6 +236,40 @@ def test_a_renderer_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch)
     assert Trouble("") in nodes.said()
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_renderer_that_hangs_at_its_start_is_replaced(
+    is_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it hangs when it is asked again: the memory of its GPU was still taken before.
+
+    Why is told until one has joined. What it says at last changes nothing.
+    """
+    nodes = TwoNodes(monkeypatch)
+    nodes.look()
+    nodes.admit("n")
+    hanging = nodes.life("m")
+    card = {"gpu": "m/0", "total": 80 * 10**9, "free": 79 * 10**9}
+    if not is_first:
+        nodes.bridge._free["10.0.0.109 m/0"] = 79 * 10**9
+        nodes.admit("m", **{**card, "free": 0})
+        nodes.look(9)
+        nodes.bridge._ask_facts(hanging)
+    nodes.look(599)
+    assert [] == nodes.killed
+    nodes.look(2)
+    assert [hanging.handle] == nodes.killed
+    nodes.admit("m", **card)
+    nodes.bridge._lost(hanging, "killed")
+    assert ["m", "n"] == nodes.look(2)
+    assert hanging is not nodes.life("m")
+    *_, told = nodes.said()
+    assert isinstance(told, Trouble)
+    assert told.reason.startswith("m: a renderer has not started for 60 s, and is replaced after")
+    nodes.look(50)
+    nodes.admit("m", **card)
+    assert [Trouble("")] == [each for each in nodes.said() if isinstance(each, Trouble)]
+
+
 @pytest.mark.parametrize("raises", [False, True])
 def test_a_call_that_fails_is_repeated_and_told_once(raises: bool) -> None:
     """Until it succeeds; so it is if its arguments find no room."""

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
@@ -168,7 +168,9 @@ class Bridge:
         for place in wanted:
             is_last = not any(life.has_joined for life in self._at.values())
             if place in self._at:
-                if reason := lives.late(self._at[place], now):
+                if reason := lives.late(life := self._at[place], now):
+                    if lives.is_too_late(life, now):
+                        self._end_actor(life, reason)
                     self._troubles[place] = reason
             elif self._pauses.are_over(place, now, is_last=is_last):
                 self._begin(place, by_id[place.node])
@@ -240,11 +242,9 @@ class Bridge:
                 is_blamed = not lives.is_of_machine(error)
                 what = "a defect of the renderer" if is_blamed else "its machine fails"
                 self._broken(life, f"{what}: {last_line(error)}", is_blamed=is_blamed)
-            elif (
-                now >= fails_since + REPEAT_SECONDS and method != "live"
-            ):  # an order may be too large: it is to blame
+            elif now >= fails_since + REPEAT_SECONDS and method != "live":
                 words = f"calls of {method} failed for {REPEAT_SECONDS:.0f} s: {first_line(error)}"
-                is_blamed = method == "obey" and not lives.is_of_machine(error)
+                is_blamed = method == "obey" and not lives.is_of_machine(error)  # it is too large
                 self._broken(life, words, is_blamed=is_blamed)
             else:  # the object store is full, or an answer was lost: the actor still has it
                 reason = f"calls of {method} are repeated: {first_line(error)}"
@@ -267,11 +267,12 @@ class Bridge:
 
     def _ask_facts(self, life: Life) -> None:
         if not life.is_over:
+            life.asked = time.monotonic()
             self._call(life, "facts", then=partial(self._admit, life))
 
     def _admit(self, life: Life, facts: Facts) -> None:
         """Let an actor take orders, once the memory of its GPU is free."""
-        life.facts = facts = replace(facts, node=life.node)
+        facts = life.answered(facts)
         if life.is_ended:
             return
         key, is_shared = life.key, lives.shares_gpu(life, self._lives.values())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -23,6 +24,9 @@ _THREADS = 8
 LATE_SECONDS = 60.0
 """After so long it is told that an actor has not begun; most need a tenth of that."""
 
+START_SECONDS = 600.0
+"""After so long another one is started: it only imports torch, and asks for the GPU's memory."""
+
 
 @dataclass(slots=True, eq=False)
 class Life:
@@ -31,6 +35,7 @@ class Life:
     number: by which the service knows it
     node: its machine, for people
     address: of its machine, which no other one has
+    asked: since when it has not answered what it is; infinite if it has
     arrived: the number of its last event that has arrived
     repeating: its calls that fail, and are repeated
     has_joined, is_ended: the service knows it; the service has ended it
@@ -42,12 +47,18 @@ class Life:
     began: float
     node: str = ""
     address: str = ""
+    asked: float = math.inf
     facts: Facts | None = None
     arrived: int = 0
     has_joined: bool = False
     repeating: set[object] = field(default_factory=set)
     is_ended: bool = False
     is_over: bool = False
+
+    def answered(self, facts: Facts) -> Facts:
+        """Note what it is, and return that with its machine's name in the cluster."""
+        self.asked, self.facts = math.inf, replace(facts, node=self.node)
+        return self.facts
 
     @property
     def key(self) -> str:
@@ -82,17 +93,22 @@ def shares_gpu(life: Life, others: Iterable[Life]) -> bool:
 
 
 def late(life: Life, now: float) -> str:
-    """Return that an actor has not begun for long, and why; empty if it has, or may.
+    """Return that an actor has not begun for long, and why; empty if it has, or may yet.
 
     Ray waits for ever, and says nothing, if others on its cluster have the GPU.
     """
-    if life.facts is not None or life.is_ended or life.repeating or now < life.began + LATE_SECONDS:
+    if life.is_ended or life.repeating or now < life.asked + LATE_SECONDS:
         return ""
     return (
-        f"{life.node}: a renderer has not started for {LATE_SECONDS:.0f} s: "
-        "another service or program on this cluster has its GPU, or its start hangs (see Ray's "
-        "logs on that machine)"
+        f"{life.node}: a renderer has not started for {LATE_SECONDS:.0f} s, and is replaced after "
+        f"{START_SECONDS:.0f} s: another service or program on this cluster has its GPU, or its "
+        "start hangs (see Ray's logs on that machine)"
     )
+
+
+def is_too_late(life: Life, now: float) -> bool:
+    """Return whether an actor will probably never begin; what it does until then can't be asked."""
+    return now >= life.asked + START_SECONDS
 
 
 def is_dead(error: BaseException) -> bool:

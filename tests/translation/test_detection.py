@@ -94,6 +94,21 @@ def test_scripts_of_mixed_texts() -> None:
             assert name == scripts.script(unicodedata.normalize(form, text)), text
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Thai", "ภูเขาหิมะยามเช้า"),
+        ("Khmer", "ឆ្មាក្រហមអង្គុយលើតុ"),
+        ("Lao", "ດອກໄມ້ບານໃນສວນ"),
+        ("Myanmar", "ငှက်ကြီးပင်လယ်ပေါ်ပျံ"),
+    ],
+)
+def test_words_without_spaces_or_vowel_signs(name: str, text: str) -> None:
+    """Four or five words are more than a quarter, beside eleven English ones."""
+    tags = "cinematic, 4k, masterpiece, best quality, ultra detailed, golden hour, film grain"
+    assert name == scripts.script(f"{text}, {tags}")
+
+
 def test_accents_may_be_letters_of_their_own() -> None:
     """The words are the same, and so is the language."""
     for text, own in {"một con chim lớn": "vi", "deux garçons à la fenêtre": "fr"}.items():

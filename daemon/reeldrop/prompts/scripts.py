@@ -54,8 +54,11 @@ _NAMES = {
     **{name.upper(): name for name in (*LANGUAGES, LATIN)},
 }  # fmt: skip
 _WIDTHS = ("HALFWIDTH ", "FULLWIDTH ")
-_LETTERS_OF_A_WORD = {"Chinese": 2, "Japanese": 3, "Thai": 4, "Khmer": 4, "Lao": 4, "Myanmar": 4}
-"""How many letters make about a word in the scripts that put no spaces between words."""
+_LETTERS_OF_A_WORD = {
+    "Chinese": 2, "Japanese": 3, "Thai": 3, "Khmer": 2.5, "Lao": 2.5, "Myanmar": 2,
+}  # fmt: skip
+"""How many letters, without vowel signs, make about a word in the scripts that put no spaces
+between words."""
 
 _SHARE = 0.25
 """With this share of its words in another script, a text with Latin words in it is of that one."""

@@ -113,6 +113,7 @@ def test_notes_on_words_that_nobody_reads() -> None:
     tags = "masterpiece, best quality, ultra detailed, cinematic lighting"
     for word, text in {
         "大鹏,": f"大鹏, {tags}",
+        "꽃,": f"꽃, {tags}",
         "नमस्ते": "a board that says नमस्ते over a long street",
         "ନାଲି": f"{tags}, ନାଲି",
     }.items():

@@ -60,6 +60,9 @@ _LETTERS_OF_A_WORD = {
 """How many letters, without vowel signs, make about a word in the scripts that put no spaces
 between words."""
 
+_OF_FORMULAS = ("Greek", 1)
+"""Script and number of the letters of π and Ω."""
+
 _SHARE = 0.25
 """With this share of its words in another script, a text with Latin words in it is of that one."""
 
@@ -77,8 +80,8 @@ def script(text: str) -> str:
         return LATIN
     words: Counter[str] = Counter()
     for name, letters in itertools.chain(*map(_runs, _WORD.findall(_without_marks(text)))):
-        if name == "Greek" and letters == 1:
-            continue  # as in formulas: π, Ω
+        if (name, letters) == _OF_FORMULAS:
+            continue
         words[name] += max(1, round(letters / _LETTERS_OF_A_WORD.get(name, letters)))
     others = [(count, name) for name, count in words.items() if name != LATIN]
     if sum(count for count, _ in others) < _SHARE * max(1, words.total()):
@@ -91,12 +94,11 @@ def script(text: str) -> str:
 def unread(text: str, languages: tuple[str, ...]) -> str:
     """Return the first word in a script that a text encoder certainly can't read; empty if none.
 
-    Single letters, as in formulas, are none.
+    Single Greek letters are none.
     """
     for word in () if text.isascii() else text.split():
         for name, letters in itertools.chain(*map(_runs, _WORD.findall(_without_marks(word)))):
-            is_word = letters > 1 or name in _LETTERS_OF_A_WORD
-            if is_word and not is_read(name, languages):
+            if not is_read(name, languages) and (name, letters) != _OF_FORMULAS:
                 return word
     return ""
 

@@ -109,7 +109,10 @@ def test_notes_on_what_nobody_reads() -> None:
 
 
 def test_notes_on_words_that_nobody_reads() -> None:
-    """A text counts as English that has few of them: they may be what matters most in it."""
+    """A text is not translated for few of them: they may be what matters most in it.
+
+    What else is in it may be translated, as from German.
+    """
     tags = "masterpiece, best quality, ultra detailed, cinematic lighting"
     for word, text in {
         "大鹏,": f"大鹏, {tags}",
@@ -118,8 +121,8 @@ def test_notes_on_words_that_nobody_reads() -> None:
         "ନାଲି": f"{tags}, ନାଲି",
     }.items():
         [found] = prompts(f"prompt: '{text}'")
-        problem = f"english can't read '{word}' in the prompt, which counts as English"
-        assert (f"{problem}: if it matters, write `translated_prompt: ...`",) == found.notes
+        note = f"english can't read '{word}' in the prompt: few such words stay as they are; "
+        assert (f"{note}if it matters, write `translated_prompt: ...`",) == found.notes
         assert () == prompts(f"prompt: '{text}'", model="most")[0].notes
         looked_at = scripts.unread.cache_info().misses
         assert found.notes == prompts(f"prompt: '{text}'\nseed: [1, 2]")[1].notes

@@ -37,8 +37,8 @@ def notes(settings: Mapping[str, Any], rules: ModelRules) -> Iterator[str]:
         script, said = scripts.script(written), text.replace("_", " ")
         if scripts.is_read(script, rules.languages):
             if word := scripts.unread(written, rules.languages):
-                problem = f"{rules.name} can't read '{short(word)}' in the {said}"
-                yield f"{problem}, which counts as English: if it matters, write `{key}: ...`"
+                problem = f"{rules.name} can't read '{short(word)}' in the {said}: few such words"
+                yield f"{problem} stay as they are; if it matters, write `{key}: ...`"
             continue
         if not settings[TRANSLATE]:
             why = f"`{TRANSLATE}: false` forbids to translate it"

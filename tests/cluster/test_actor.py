@@ -25,9 +25,11 @@ from reeldrop.base.events import (
     ModelFailed,
     ModelLoaded,
     RendererEnded,
+    SignOfLife,
     StepDone,
 )
 from reeldrop.base.job import Batch, Cause, Member, Picture, Prompt
+from reeldrop.base.trial import Tried, Tuned
 from reeldrop.cluster.actor import RendererActor, placed
 from reeldrop.cluster.outbox import Outbox
 from reeldrop.cluster.proxy import ClusterRenderer
@@ -149,6 +151,20 @@ def test_what_can_not_be_tuned_is_told(wire: Wire) -> None:
         failed = wire.await_event(ModelFailed)
         assert isinstance(failed, ModelFailed)
         assert (source.name, True) == (failed.model, isinstance(failed.error, ConfigError))
+
+
+def test_what_is_tuned_gives_a_sign_of_each_step(wire: Wire) -> None:
+    """The first trial of a large model may take hours, and one that hangs tells nothing."""
+    source = ModelSource("tiny", str(wire.folder), speed={"exact": False, "compile": "off"})
+    defaults = {"num_inference_steps": 2, "num_frames": 2, "height": 32, "width": 32}
+    wire.proxy.tune(source, {"defaults": defaults, "limits": {}}, 1)
+    wire.deliver()
+    wire.await_event(Tried)
+    signs = [event for event in wire.events if isinstance(event, SignOfLife)]
+    assert signs
+    assert 2 * 3 <= signs[-1].sign
+    if not any(isinstance(event, Tuned) for event in wire.events):
+        wire.await_event(Tuned)
 
 
 def test_one_that_has_left_says_and_heeds_nothing(wire: Wire) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import queue
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from harness.ray_cluster import RayCluster
@@ -20,10 +22,11 @@ from reeldrop.base.events import (
     RendererEnded,
     RendererJoined,
     RendererLeft,
+    SignOfLife,
 )
 from reeldrop.base.fleet import Device
 from reeldrop.base.job import Cause
-from reeldrop.base.trial import Tuned
+from reeldrop.base.trial import Trial, Tried, Tuned
 from reeldrop.cluster import tuners
 from reeldrop.config import config as configuration
 from reeldrop.config import profiles
@@ -150,3 +153,37 @@ def test_what_is_asked_of_which_renderer_and_what_is_told(
     assert list(asked) == fleet.asked
     assert sum(isinstance(e, FromRenderer) and e.event is DONE for e in events) == len(told)
     assert fleet.is_closed
+
+
+def test_a_card_that_hangs_is_given_up(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one that makes progress measures for as long as it needs. What comes late is lost."""
+    now = [1000.0]
+    monkeypatch.setattr(tuners, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    trial = Tried(Trial("plain", True), 9)
+    later: list[tuple[int, Event | None]] = [
+        (0, joined("a", "one")),
+        (0, joined("b", "two")),
+        (1700, FromRenderer("a", SignOfLife(1))),
+        (1700, FromRenderer("b", trial)),
+        (1700, FromRenderer("b", SignOfLife(2))),
+        (1, None),
+        (1, FromRenderer("a", DONE)),
+        (1700, FromRenderer("b", DONE)),
+    ]
+
+    class Events(queue.SimpleQueue[Event]):
+        """Gives each event after its seconds, or none then."""
+
+        def get(self, *_block: object, **_timeout: object) -> Event:
+            seconds, event = later.pop(0)
+            now[0] += seconds
+            if event is None:
+                raise queue.Empty
+            return event
+
+    fleet = Fleet(2)
+    told: list[object] = []
+    tuning = tuners._Tuning(config, "tiny", 1, fleet)  # type: ignore[arg-type]
+    with pytest.raises(Unavailable, match=r"^one: no progress for 30 minutes$"):
+        told += tuning.told_by(Events())
+    assert [("two", trial), ("two", DONE)] == told

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import itertools
 import os
 import pickle
 import queue
@@ -197,9 +198,15 @@ class RendererActor:
         from reeldrop.config import profiles
         from reeldrop.tune.tuning import Tuner
 
+        steps = itertools.count(1)
+
+        def goes_on() -> None:
+            """Tell a sign of each step: one trial may take hours."""
+            self._tell(Said(0, SignOfLife(next(steps))), "SignOfLife")
+
         [source] = self._here({order.source.name: order.source}).values()
         try:
-            tuner = Tuner(*profiles.to_tune(source, order.allowed), order.rounds)
+            tuner = Tuner(*profiles.to_tune(source, order.allowed), order.rounds, on_step=goes_on)
             for told in tuner.tell():
                 self._tell(Said(0, told), "")
         except (ReeldropError, RuntimeError) as error:  # torch raises RuntimeErrors

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from reeldrop.config.config import Config
 
 JOIN_SECONDS = 120.0
-"""How long renderers are waited for that have not joined; what is being measured is not bounded."""
+"""How long renderers are waited for that have not joined."""
+
+SILENT_SECONDS = 1800.0
+"""How long one that measures may tell no step and no trial, and read and write nothing: the
+compiler may need some minutes for a large model."""
 
 
 def tune(config: Config, model: str, rounds: int) -> Iterator[tuple[str, Tried | Tuned]]:
@@ -38,7 +42,8 @@ def tune(config: Config, model: str, rounds: int) -> Iterator[tuple[str, Tried |
 
     Raises:
         ConfigError: the cluster can't be used.
-        Unavailable: there is no renderer, or one could not measure, which is told at the end.
+        Unavailable: there is no renderer, or one could not measure or hangs, which is told at the
+            end.
     """
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     fleet = ClusterFleet(config, events.put)
@@ -60,6 +65,7 @@ class _Tuning:
         self._fleet = fleet
         self._kinds: set[str] = set()
         self._at: dict[str, str] = {}
+        self._heard: dict[str, float] = {}
         self._joined = 0
         self._trouble = ""
         self._failures: list[Mistake] = []
@@ -67,11 +73,14 @@ class _Tuning:
     def told_by(self, events: queue.SimpleQueue[Event]) -> Iterator[tuple[str, Tried | Tuned]]:
         end = time.monotonic() + JOIN_SECONDS
         while self._at or (self._missing and time.monotonic() < end):
+            self._give_up_silent(time.monotonic())
             try:
                 event = events.get(timeout=1)
             except queue.Empty:
                 continue
             self._hear(event)
+            if isinstance(event, RendererJoined | FromRenderer):
+                self._heard[event.id] = time.monotonic()
             if isinstance(event, FromRenderer) and isinstance(event.event, Tried | Tuned):
                 if (device := self._at.get(event.id)) is None:  # it has ended meanwhile
                     continue
@@ -112,6 +121,11 @@ class _Tuning:
                     raise Unavailable(Mistake(reason))
             case FleetBroken():
                 raise event.error
+
+    def _give_up_silent(self, now: float) -> None:
+        silent = [one for one in self._at if now >= self._heard[one] + SILENT_SECONDS]
+        for renderer in silent:
+            self._failed(renderer, Mistake(f"no progress for {SILENT_SECONDS / 60:.0f} minutes"))
 
     def _failed(self, id: str, *mistakes: Mistake) -> None:
         if (device := self._at.pop(id, None)) is not None:

@@ -12,7 +12,7 @@ import io
 import math
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -50,6 +50,7 @@ class Tuner:
     """Tries one optimization after the other by rendering `sample` with several seeds.
 
     loaded: the pipeline of `source` without any; each trial removes those of the last one
+    on_step: is called after each step of a render, but not while another process compiles
     """
 
     source: ModelSource
@@ -58,6 +59,7 @@ class Tuner:
     rounds: int
     speed: dict[str, bool | str] = field(default_factory=lambda: dict(fast.PLAIN))
     batch_size: int = 1
+    on_step: Callable[[], None] = lambda: None
     _untouched: Untouched = field(init=False)
     _expected: tuple[Frames, ...] = ()
     _plain_seconds: float = 0.0
@@ -119,14 +121,22 @@ class Tuner:
     def _try_plain(self) -> Trial:
         self._untouched = Untouched(self.loaded.pipe)
         loaded = self._with(self.speed)
-        alone = [_render(loaded, (prompt,))[0] for prompt in self._prompts(COMPARED)]
+        alone = [self._render(loaded, (prompt,))[0] for prompt in self._prompts(COMPARED)]
         self._expected = tuple(frames for one in alone for frames in one)
         self._plain_seconds = self._seconds = self._measure(loaded, self._prompts(1))
         return Trial("plain", True, "", self._seconds, 1.0)
 
     def _measure(self, loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> float:
         """Return the seconds per prompt of a batch."""
-        return min(_render(loaded, prompts)[1] for _ in range(self.rounds)) / len(prompts)
+        return min(self._render(loaded, prompts)[1] for _ in range(self.rounds)) / len(prompts)
+
+    def _render(
+        self, loaded: LoadedPipeline, prompts: tuple[Prompt, ...]
+    ) -> tuple[tuple[Frames, ...], float]:
+        """Return the frames of a batch, and the seconds that it took."""
+        began = time.monotonic()
+        frames = rendering.render(loaded, prompts, lambda _step: self.on_step())
+        return frames, time.monotonic() - began
 
     def _try_speed(self, what: str, speed: dict[str, bool | str]) -> Trial:
         loaded = self._with(speed)
@@ -187,9 +197,9 @@ class Tuner:
         parts = [prompts[first : first + size] for first in range(0, len(prompts), size)]
         try:
             if loaded.fast_path.gets_faster:
-                _render(loaded, parts[0])
+                self._render(loaded, parts[0])
                 compiled.wait_for_compiler()
-            frames = tuple(one for part in parts for one in _render(loaded, part)[0])
+            frames = tuple(one for part in parts for one in self._render(loaded, part)[0])
             seconds = self._measure(loaded, parts[0])
         except (RenderError, RuntimeError) as error:  # e.g. out of memory
             return _failed(what, error), ()
@@ -207,7 +217,7 @@ def _compile(source: ModelSource, prompts: tuple[Prompt, ...]) -> float:
     """
     log.configure(io.StringIO(), for_people=True)
     loaded = pipeline.load(source)
-    _render(loaded, prompts)
+    rendering.render(loaded, prompts, lambda _step: None)
     compiled.wait_for_compiler()
     return loaded.fast_path.compiler_seconds
 
@@ -233,12 +243,3 @@ def judged(what: str, seconds: float, near: float, plain: float, best: float) ->
         why = NOT_FASTER
     known = None if math.isinf(near) else near
     return Trial(what, not why, why, seconds, plain / seconds, known)
-
-
-def _render(
-    loaded: LoadedPipeline, prompts: tuple[Prompt, ...]
-) -> tuple[tuple[Frames, ...], float]:
-    """Return the frames of a batch, and the seconds that it took."""
-    began = time.monotonic()
-    frames = rendering.render(loaded, prompts, lambda _step: None)
-    return frames, time.monotonic() - began

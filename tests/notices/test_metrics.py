@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
 from reeldrop.notices.metrics import Metrics
 from reeldrop.store.status import RendererNow, State, Status
 
@@ -36,3 +37,26 @@ def test_several_renderers_are_counted_by_what_they_do(tmp_path: Path) -> None:
     metrics.show(replace(found, state=State.NO_RENDERER, renderers=()), is_running=True)
     metrics.write(file)
     assert 'reeldrop_renderers{state="rendering"} 0.0' in file.read_text()
+
+
+def test_each_renderer_is_shown(tmp_path: Path) -> None:
+    """With its machine and what it does; no more once it has left or changed, or nothing runs."""
+    file, metrics = tmp_path / "reeldrop.prom", Metrics({})
+
+    def shown(*renderers: RendererNow, is_running: bool = True) -> set[tuple[str, ...]]:
+        found = Status(1, State.RENDERING, "m", "now", renderers=renderers)
+        metrics.show(found, is_running=is_running)
+        metrics.write(file)
+        families = text_string_to_metric_families(file.read_text())
+        samples = (sample for family in families for sample in family.samples)
+        each = [sample for sample in samples if sample.name == "reeldrop_renderer"]
+        assert all(sample.value == 1 for sample in each)
+        return {tuple(sample.labels[k] for k in ("renderer", "device", "state")) for sample in each}
+
+    busy = RendererNow("a/1", 'a: "T4"', State.RENDERING)
+    other = RendererNow("b/2", "b: L4", State.LOADING, "m")
+    there = ("a/1", 'a: "T4"', "rendering")
+    assert {there, ("b/2", "b: L4", "loading")} == shown(busy, other)
+    assert {there, ("b/2", "b: L4", "idle")} == shown(busy, replace(other, state=State.IDLE))
+    assert {there} == shown(busy)
+    assert not shown(busy, is_running=False)

@@ -49,6 +49,12 @@ class Metrics:
             ["state"],
             registry=registry,
         )
+        self._each = Gauge(
+            "reeldrop_renderer",
+            "1 for what each renderer does, if there may be several; its device names its machine.",
+            ["renderer", "device", "state"],
+            registry=registry,
+        )
         self._together = Gauge(
             "reeldrop_batch_size", "Videos that are rendered at once now.", registry=registry
         )
@@ -117,6 +123,9 @@ class Metrics:
         for state in State:
             is_now = is_running and status is not None and status.state == state
             self._state.labels(str(state)).set(is_now)
+        self._each.clear()
+        for one in status.renderers if is_running and status is not None else ():
+            self._each.labels(one.id, one.device, str(one.state)).set(1)
         if status is not None:
             self._waiting.set(status.waiting_count)
             self._oldest.set(status.waiting_seconds if status.waiting_count else 0)

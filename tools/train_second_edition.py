@@ -5,14 +5,16 @@
 
 Draws its own clips and uses every CPU core or a CUDA device. Each stage has a share of the hours,
 to which its learning rate is bound. Stopped or killed, the same command takes up from the last
-checkpoint, at most three minutes back. `log.jsonl` in the work directory has the losses every half
-a minute, and ten times what a judge says of 24 held-out captions. `--hours 0.05` goes through all
-stages, to try the command out; its result is of no use.
+checkpoint, at most three minutes back. Finished stages that are kept in
+`tools/second_edition/stages` are not trained again. `log.jsonl` in the work directory has the
+losses every half a minute, and ten times what a judge says of 24 held-out captions. `--hours 0.05`
+goes through all stages, to try the command out; its result is of no use.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from bundled_model import training
 from second_edition import artefact, autoencoder, denoiser, quality, text
 
 ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "tools" / "second_edition" / "stages"
 DECODER_BATCH, TEXT_BATCH = 16, 96
 DECODER_SEED, TEXT_SEED, DENOISER_SEED = 1, 2, 3
 
@@ -71,7 +74,8 @@ def main() -> None:
     """Run the stages that are not done yet, then write the model."""
     arguments = parse_arguments()
     work_dir: Path = arguments.work_dir
-    work_dir.mkdir(parents=True, exist_ok=True)
+    if not work_dir.exists():
+        shutil.copytree(KEPT, work_dir)
     for name in arguments.stages:
         done = work_dir / f"{name}.done"
         if not done.exists():

@@ -24,6 +24,7 @@ from second_edition import (
     world,
 )
 
+KEPT = Path(text.__file__).with_name("stages")
 WORKER = training.Worker(0, 1, torch.device("cpu"))
 
 
@@ -159,6 +160,20 @@ def test_the_codebook_reads_its_own_codes() -> None:
     book, specs = text.Codebook(), list(islice(world.all_specs(), 0, None, 500))
     assert specs == book.read(book.code(specs))
     assert specs == book.read(book.states(specs, np.random.default_rng(0), 0.0)[:, -1])
+
+
+def test_the_kept_text_encoder_reads_the_lines_of_the_examples() -> None:
+    """In every attribute: those of the examples, and most captions of held-out specs."""
+    tokenizer = text.load_tokenizer(KEPT)
+    encoder, book = text.load_text_encoder(KEPT, tokenizer), text.Codebook()
+
+    def read(lines: list[str]) -> list[world.Spec]:
+        return book.read(text.encode(tokenizer, encoder, lines)[:, -1])
+
+    assert [*captions.EXAMPLES.values()] == read([*captions.EXAMPLES])
+    others = captions.held_out_captions(100, 99)
+    read_as = zip(others, read([example.text for example in others]), strict=True)
+    assert sum(example.spec == spec for example, spec in read_as) >= 98
 
 
 def test_the_built_encoder_is_the_codec(codec: autoencoder.Codec) -> None:

@@ -58,7 +58,7 @@ class Bridged:
     def __init__(self, actor: Actor) -> None:
         self._ours, theirs = multiprocessing.Pipe()
         self.bridge = Bridge(theirs, Start("local", "", "", None, b""))
-        self.life = Life(1, Place("n", 0), actor, 0.0, has_joined=True)
+        self.life = Life(1, Place("n", 0), actor, 0.0, address="10.0.0.1", has_joined=True)
         self.bridge._lives[1] = self.bridge._at[self.life.place] = self.life
         self.answers: list[object] = []
 
@@ -84,9 +84,19 @@ def said(link: Connection[object, Message]) -> list[Message]:
 
 
 class TwoNodes:
-    """A bridge with a place on each of two nodes, n and m, and a clock of its own."""
+    """A bridge with a place on each of two nodes, n and m, and a clock of its own.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int | None = None) -> None:
+    one_machine: whether they are two places of one, which Ray gives its GPUs to in any order
+    """
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        most: int | None = None,
+        *,
+        one_machine: bool = False,
+    ) -> None:
+        self._one_machine = one_machine
         self.now = 1000.0
         self.killed: list[object] = []
         self._ours, theirs = multiprocessing.Pipe()
@@ -97,7 +107,9 @@ class TwoNodes:
         monkeypatch.setattr(ray, "nodes", lambda: [self._node("n"), self._node("m")])
 
     def _begin(self, number: int, place: Place, node: Node, _start: Start) -> Life:
-        return Life(number, place, Actor(), self.now, node.name, node.address)
+        name = "n" if self._one_machine else node.name
+        address = "10.0.0.110" if self._one_machine else node.address
+        return Life(number, place, Actor(), self.now, name, address)
 
     @staticmethod
     def _node(name: str) -> dict[str, object]:
@@ -123,45 +135,81 @@ class TwoNodes:
         return said(self._ours)
 
 
-@pytest.mark.parametrize("has_next", [False, True])
-def test_a_place_that_is_left_out_gets_no_actor(
-    has_next: bool, monkeypatch: pytest.MonkeyPatch
+CARD = {"gpu": "n/0", "total": 80 * 10**9, "free": 79 * 10**9}
+
+
+@pytest.mark.parametrize("slot", ["n", "m"])
+@pytest.mark.parametrize("joins", ["before", "later"])
+def test_a_gpu_that_is_left_out_renders_nothing(
+    slot: str, joins: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if its next one has begun when the service says so, which knows only the one before."""
-    nodes = TwoNodes(monkeypatch)
+    """Whichever slot of its machine Ray gives it to, also if that has begun, or even joined, when
+    the service says so, which knows only the renderer before. The slot that had it is free."""
+    nodes = TwoNodes(monkeypatch, one_machine=True)
     assert ["m", "n"] == nodes.look()
-    first = nodes.admit("n")
-    nodes.admit("m")
-    nodes.bridge._lost(nodes.life("n"), "killed")
-    if has_next:
-        assert ["m", "n"] == nodes.look(2)
-        following = nodes.life("n")
+    first = nodes.admit("n", **CARD)
+    nodes.admit("m", **{**CARD, "gpu": "n/1"})
+    third = Life(99, Place("k", 0), Actor(), nodes.now, address="10.0.0.1", has_joined=True)
+    nodes.bridge._lives[99] = nodes.bridge._at[third.place] = third
+    for node in "nm":
+        nodes.bridge._lost(nodes.life(node), "killed")
+    other = "m" if slot == "n" else "n"
+    assert ["k", "m", "n"] == nodes.look(2)
+    if joins == "before":
+        nodes.admit(slot, **CARD)
     nodes.said()
     nodes.bridge._end_life(End(first, "it is broken", 600.0))
-    if has_next:
-        assert [following.handle] == nodes.killed
-        nodes.bridge._admit(following, FACTS)  # its answer was under way
-        nodes.bridge._lost(following, "killed")
-    assert ["m"] == nodes.look(599)
-    assert [Trouble("it is broken")] == nodes.said()
-    assert ["m", "n"] == nodes.look(2)
-    nodes.admit("n")
-    assert Trouble("") in nodes.said()
+    nodes.bridge._end_life(End(first, "it is gone"))
+    told = nodes.said()
+    if joins == "before":
+        assert [(Cause.MACHINE, "it is broken")] == [
+            (each.cause, each.reason) for each in told if isinstance(each, Left)
+        ]
+        nodes.look(4)
+    assert Trouble("it is broken") in told
+    nodes.admit(slot, **CARD)
+    joined = nodes.admit(other, **{**CARD, "gpu": "n/1"})
+    nodes.look(590)
+    nodes.admit(slot, **CARD)
+    assert [joined] == [each.place for each in nodes.said() if isinstance(each, Joined)]
+    nodes.look(20)
+    assert [Trouble("")] == nodes.said()
+    nodes.admit(slot, **CARD)
+    assert isinstance(nodes.said()[-1], Joined)
 
 
-def test_a_place_is_not_left_out_while_no_renderer_has_joined(
+def test_a_gpu_is_not_left_out_while_no_renderer_has_joined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An actor that may not join, such as one of another version, renders nothing."""
     nodes = TwoNodes(monkeypatch)
     nodes.look()
-    first = nodes.admit("n")
+    first = nodes.admit("n", **CARD)
     nodes.admit("m", version="99.0")
     nodes.bridge._end_life(End(first, "it is broken", 600.0))
     nodes.bridge._lost(nodes.life("n"), "killed")
     assert ["m", "n"] == nodes.look(2)
-    nodes.admit("n")
+    nodes.admit("n", **CARD)
     assert 2 == sum(isinstance(message, Joined) for message in nodes.said())
+    nodes.look(2)
+    assert "it is broken" not in nodes.bridge._told_trouble
+
+
+def test_a_gpu_whose_node_has_been_away_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be another one, or its machine was started again."""
+    nodes = TwoNodes(monkeypatch)
+    nodes.look()
+    first = nodes.admit("n", **CARD)
+    nodes.admit("m", **{**CARD, "gpu": "m/0"})
+    nodes.bridge._end_life(End(first, "it is broken", 600.0))
+    nodes.bridge._lost(nodes.life("n"), "its node has died")
+    monkeypatch.setattr(ray, "nodes", lambda: [nodes._node("m")])
+    assert ["m"] == nodes.look(2)
+    assert Trouble("") == nodes.said()[-1]
+    monkeypatch.setattr(ray, "nodes", lambda: [nodes._node("n"), nodes._node("m")])
+    nodes.look(2)
+    nodes.admit("n", **CARD)
+    assert isinstance(nodes.said()[-1], Joined)
 
 
 def test_no_more_renderers_than_asked_for_when_a_machine_joins(
@@ -303,7 +351,7 @@ def test_why_a_place_is_left_out_is_told_whatever_its_calls_do(
     """A call of the ended actor that fails or succeeds says nothing more, nor does its end."""
     monkeypatch.setattr(ray, "kill", lambda _handle: None)
     bridged = Bridged(Actor(FULL, "the answer"))
-    bridged.bridge._last[bridged.life.place] = 1
+    bridged.bridge._left_out.note_joined(bridged.life)
     bridged.bridge._call(bridged.life, "obey", then=bridged.answers.append)
     bridged.bridge._todo.get()()
     bridged.bridge._end_life(End(1, "it is broken", 600.0))

@@ -87,18 +87,6 @@ def test_a_place_whose_renderers_end_is_left_alone_for_longer_each_time() -> Non
     assert pauses.are_over(place, now)
 
 
-def test_a_place_that_is_left_out_gets_no_renderer_unless_there_is_no_other() -> None:
-    """Whatever ends there meanwhile; not once its node has been away."""
-    place, pauses = Place("a", 0), Pauses()
-    pauses.leave_out(place, 600.0)
-    pauses.note_end(place, 0.0, 0.0)
-    assert not pauses.are_over(place, 599.0)
-    assert pauses.are_over(place, 599.0, is_last=True)
-    assert pauses.are_over(place, 600.0)
-    pauses.forget([])
-    assert pauses.are_over(place, 0.0)
-
-
 def test_a_gpu_whose_memory_is_still_taken_is_left_out_with_a_reason() -> None:
     """What was free once has to be free again; the first renderer takes it as it is."""
     assert "" == places.taken(FACTS, 0) == places.taken(FACTS, 80 * 10**9)

@@ -8,7 +8,8 @@ a `process` of its own, the only one of ours that imports Ray: Ray ends a proces
 head of its cluster, and that must not be the process that holds the jobs. `actor` runs on each GPU:
 the same renderer as without a cluster, and the encoder; `outbox` keeps its events until they have
 arrived. `joining` connects the bridge to the cluster; `lives` starts actors; `places` decides which
-GPUs get a renderer, and whether their memory is free. `wire` defines the messages between these
+GPUs get a renderer, and whether their memory is free; `left_out` knows which get nothing to render.
+`wire` defines the messages between these
 processes; `access` provides the token, the network and the environment for Ray; `errors` reads
 Ray's error messages. `tuners` measures for `reeldrop tune`, once on each kind of card.
 """

@@ -29,6 +29,7 @@ from reeldrop.base.job import Cause
 from reeldrop.cluster import lives, places
 from reeldrop.cluster.errors import cause_of, first_line, last_line, reason_of
 from reeldrop.cluster.joining import LOG_SECONDS, Membership, NotJoined
+from reeldrop.cluster.left_out import LeftOut
 from reeldrop.cluster.lives import Life
 from reeldrop.cluster.places import Node, Pauses, Place
 from reeldrop.cluster.wire import (
@@ -78,10 +79,10 @@ class Bridge:
         self._timers: list[_Timer] = []
         self._numbers = itertools.count(start.first)
         self._timer_numbers = itertools.count()
-        self._last: dict[Place, int] = {}
         self._lives: dict[int, Life] = {}
         self._at: dict[Place, Life] = {}
         self._pauses = Pauses()
+        self._left_out = LeftOut()
         self._free = dict(start.free)
         self._troubles: dict[Place | None, str] = {}
         self._told_trouble = ""
@@ -161,18 +162,16 @@ class Bridge:
         by_id = {node.id: node for node in nodes}
         wanted = places.wanted(nodes, self._start.most, self._start.groups, self._at)
         self._pauses.forget(wanted)
+        self._left_out.forget(wanted, now)
         for gone in self._troubles.keys() - {None, *wanted}:
             del self._troubles[gone]
-        for gone in self._last.keys() - set(wanted):
-            del self._last[gone]
         for place in wanted:
-            is_last = not any(life.has_joined for life in self._at.values())
             if place in self._at:
                 if reason := lives.late(life := self._at[place], now):
                     if lives.is_too_late(life, now):
                         self._end_actor(life, reason)
                     self._troubles[place] = reason
-            elif self._pauses.are_over(place, now, is_last=is_last):
+            elif self._pauses.are_over(place, now):
                 self._begin(place, by_id[place.node])
         nothing = "" if wanted else f"no node has a GPU or the resource {places.SLOTS}"
         too_small = places.too_small(nodes, self._start.groups)
@@ -189,7 +188,8 @@ class Bridge:
         self._tell_troubles()
 
     def _tell_troubles(self) -> None:
-        reason = "; ".join(filter(None, self._troubles.values()))
+        left_out = self._left_out.reasons(time.monotonic())
+        reason = "; ".join(filter(None, (*self._troubles.values(), *left_out)))
         if reason != self._told_trouble:
             self._told_trouble = reason
             self._say(Trouble(reason))
@@ -279,12 +279,12 @@ class Bridge:
         before = 0 if is_shared else self._free.get(key, 0)
         reason = places.taken(facts, before) or places.other_version(facts)
         self._note_trouble(life.place, reason)
-        if reason:
+        if reason or self._left_out.has(life, self._lives.values(), time.monotonic()):
             self._after(FREE_SECONDS, partial(self._ask_facts, life))
             return
         self._free[key] = max(self._free.get(key, 0), facts.free)
         life.has_joined = True
-        self._last[life.place] = life.number
+        self._left_out.note_joined(life)
         self._say(Joined(life.number, facts, key, self._free[key]))
         self._ask(life)
 
@@ -304,11 +304,12 @@ class Bridge:
 
     def _end_life(self, message: End) -> None:
         self._end_actor(self._lives.get(message.place), message.reason)
-        for place, number in self._last.items():
-            if number == message.place and message.pause:
-                self._end_actor(self._at.get(place), message.reason)  # the next one, if it began
-                self._pauses.leave_out(place, time.monotonic() + message.pause)
-                self._troubles[place] = message.reason
+        if message.pause:
+            until = time.monotonic() + message.pause
+            key = self._left_out.add(message.place, until, message.reason)
+            for life in list(self._lives.values()):  # the next one may have joined just now
+                if life.key == key and life.has_joined and not life.is_ended:
+                    self._broken(life, message.reason, is_blamed=False)
         self._tell_troubles()
 
     def _end_actor(self, life: Life | None, reason: str) -> None:

@@ -124,11 +124,6 @@ class Pauses:
     def __init__(self) -> None:
         self._ends: dict[Place, int] = {}
         self._until: dict[Place, float] = {}
-        self._left_out: dict[Place, float] = {}
-
-    def leave_out(self, place: Place, until: float) -> None:
-        """Leave a place alone until a time, whatever ends there."""
-        self._left_out[place] = until
 
     def note_end(self, place: Place, began: float, now: float) -> None:
         """Note that a renderer, started at `began`, has ended."""
@@ -136,21 +131,15 @@ class Pauses:
         self._ends[place] = before + 1
         self._until[place] = now + min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**before)
 
-    def are_over(self, place: Place, now: float, *, is_last: bool = False) -> bool:
-        """Return whether a place may get a renderer.
-
-        is_last: there is no renderer anywhere; then none is left out
-        """
-        left_out = -math.inf if is_last else self._left_out.get(place, -math.inf)
-        return now >= max(left_out, self._until.get(place, -math.inf))
+    def are_over(self, place: Place, now: float) -> bool:
+        """Return whether a place may get a renderer."""
+        return now >= self._until.get(place, -math.inf)
 
     def forget(self, places: Iterable[Place]) -> None:
         """Forget all places but these, because their nodes have left."""
         known = set(places)
         for place in self._until.keys() - known:
             del self._until[place], self._ends[place]
-        for place in self._left_out.keys() - known:
-            del self._left_out[place]
 
 
 def taken(facts: Facts, free_before: int) -> str:

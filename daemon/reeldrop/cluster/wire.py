@@ -155,7 +155,7 @@ class Order:
 class End:
     """End a renderer at once, whatever it does.
 
-    pause: for so many seconds its place gets no other, also if it has ended before
+    pause: for so many seconds none on its GPU joins, also if it has ended before
     """
 
     place: int

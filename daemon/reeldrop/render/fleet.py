@@ -45,8 +45,8 @@ class Fleet(Protocol):
     def end(self, id: str, reason: str, pause: float = 0.0) -> None:
         """End a renderer that hangs or is broken. Does not wait; it counts as gone at once.
 
-        pause: for so many seconds its place gets no other renderer, and the reason is told; the
-            renderer may have ended before
+        pause: for so many seconds no other renderer joins on its GPU, unless it is the only one,
+            and the reason is told; the renderer may have ended before
         """
 
     def close(self) -> None:

@@ -385,6 +385,33 @@ def test_a_machine_without_descriptors_costs_no_prompt_an_attempt(
     assert [] == list(run.config.failed.rglob("*.error.txt"))
 
 
+def test_a_prompt_at_which_machine_after_machine_fails_is_to_blame_in_the_end(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """It would end all renderers for ever; what was in a batch with it is rendered."""
+    fleet.at_once = ["1"]
+    run = Looped(tmp_path, least_pipeline, fleet.make, more=ONE_ATTEMPT)
+
+    def is_over() -> bool:
+        return len(run.videos()) == 1 and bool(list(run.config.failed.rglob("*.error.txt")))
+
+    with run:
+        fleet["1"].needs_a_file = "good"
+        run.drop("two.txt", "good\nfine\n")
+        for number in range(2, 7):
+            run.until(lambda n=number: len(fleet.ended) == n - 1 or is_over(), "its end")  # type: ignore[misc]
+            if is_over():
+                break
+            fleet.lose(str(number - 1))
+            joined = fleet.lend(str(number))
+            fleet[str(number)].needs_a_file = "good"
+            run.events.put(joined)
+    assert 4 == len(fleet.ended)
+    assert ["two/fine"] == run.videos()
+    (report,) = run.config.failed.rglob("*.error.txt")
+    assert "its machine fails: Too many open files" in report.read_text()
+
+
 def test_a_file_that_the_own_renderer_lacks_costs_no_prompt_an_attempt(
     least_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

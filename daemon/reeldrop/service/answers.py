@@ -307,7 +307,7 @@ class Answers:
         self._stages.forecast.encode(member, time.monotonic())
 
     def _batch_failed(self, event: BatchFailed, bench: Workbench) -> None:
-        if self.losses.is_machine_to_blame(bench, event.error):
+        if self.losses.is_machine_to_blame(bench, event.batch, event.error):
             return
         bench.batch_done(time.monotonic())
         self._publish(event, bench)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 LEFT_OUT_SECONDS = 600.0
 """How long a place that fails what others render gets no renderer; then it is tried again."""
 
+MOST_PLACES = 3
+"""A prompt at which the machines of so many places have failed may be the cause."""
+
 _log = structlog.get_logger()
 
 
@@ -39,6 +42,7 @@ class Losses:
         self._stages = stages
         self._phase = phase
         self._be_ready = be_ready
+        self._failing: dict[tuple[str, int], set[str]] = {}
 
     def end(self, renderer: str, reason: str, now: float, cause: Cause = Cause.WORK) -> None:
         """End a renderer that hangs or is broken."""
@@ -111,13 +115,24 @@ class Losses:
             else:
                 self._be_ready()
 
-    def is_machine_to_blame(self, bench: Workbench, error: Exception) -> bool:
-        """Return whether the machine of another process fails; that renderer is ended then."""
+    def is_machine_to_blame(self, bench: Workbench, batch: Batch, error: Exception) -> bool:
+        """Return whether the machine of another process fails; that renderer is ended then.
+
+        An error that a prompt meets at place after place counts as an attempt of it: else such a
+        prompt would end all renderers for ever.
+        """
         of_machine = None if bench.is_own else trouble.of(error)
-        if of_machine is not None:
-            reason = f"its machine fails: {trouble.in_words(of_machine)}"
-            self.end(bench.id, reason, time.monotonic(), Cause.MACHINE)
-        return of_machine is not None
+        if of_machine is None:
+            return False
+        reason = f"its machine fails: {trouble.in_words(of_machine)}"
+        is_followed = False
+        for member in batch.members:
+            places = self._failing.setdefault((member.job_id, member.prompt.number), set())
+            places.add(bench.place)
+            is_followed |= len(places) >= MOST_PLACES
+        self.end(bench.id, reason, time.monotonic(), Cause.WORK if is_followed else Cause.MACHINE)
+        self._failing = {k: v for k, v in self._failing.items() if k[0] in self._stages.jobs.opened}
+        return True
 
     # Places that fail what others render
 
@@ -132,8 +147,8 @@ class Losses:
     def rendered(self, bench: Workbench, batch: Batch) -> None:
         """Note that a renderer has rendered a batch."""
         self._stages.models.renders(batch.model, bench.id)
-        keys = ((member.job_id, member.prompt.number) for member in batch.members)
-        self._stages.health.rendered(bench.place, tuple(keys))
+        keys = tuple((member.job_id, member.prompt.number) for member in batch.members)
+        self._stages.health.rendered(bench.place, keys)
         self._leave_out_broken(time.monotonic())
 
     def failed(self, bench: Workbench, member: Member, error: Exception) -> None:

@@ -65,10 +65,10 @@ class Bridged:
     def call(self, method: str) -> None:
         """Call a method, and do all that is due after that, without its pauses."""
         self.bridge._call(self.life, method, then=self.answers.append)
-        while not self.bridge._todo.empty():
-            self.bridge._todo.get()()
-            while self.bridge._timers:
-                self.bridge._timers.pop().call()
+        while not self.bridge._agenda.todo.empty():
+            self.bridge._agenda.todo.get()()
+            while self.bridge._agenda.timers:
+                self.bridge._agenda.timers.pop().call()
 
     def said(self) -> list[Message]:
         """Return what it has told the service."""
@@ -330,7 +330,7 @@ def test_a_call_that_fails_is_repeated_and_told_once(raises: bool) -> None:
 def test_a_call_that_succeeds_meanwhile_does_not_end_the_trouble() -> None:
     """Else it would be told, and told to be over, each second."""
     bridged = Bridged(Actor(FULL, "of ask", FULL, "of obey"))
-    made, todo = bridged.bridge, bridged.bridge._todo
+    made, todo = bridged.bridge, bridged.bridge._agenda.todo
     made._call(bridged.life, "obey", then=bridged.answers.append)
     todo.get()()
     made._call(bridged.life, "ask", then=bridged.answers.append)
@@ -338,7 +338,7 @@ def test_a_call_that_succeeds_meanwhile_does_not_end_the_trouble() -> None:
     assert ["of ask"] == bridged.answers
     assert [Trouble("calls of obey are repeated: there is no room")] == bridged.said()
     for _ in range(2):
-        made._timers.pop().call()
+        made._agenda.timers.pop().call()
         todo.get()()
     assert ["of ask", "of obey"] == bridged.answers
     assert [Trouble("")] == bridged.said()
@@ -353,11 +353,11 @@ def test_why_a_place_is_left_out_is_told_whatever_its_calls_do(
     bridged = Bridged(Actor(FULL, "the answer"))
     bridged.bridge._left_out.note_joined(bridged.life)
     bridged.bridge._call(bridged.life, "obey", then=bridged.answers.append)
-    bridged.bridge._todo.get()()
+    bridged.bridge._agenda.todo.get()()
     bridged.bridge._end_life(End(1, "it is broken", 600.0))
     if not ends_first:
-        bridged.bridge._timers[0].call()
-        bridged.bridge._todo.get()()
+        bridged.bridge._agenda.timers[0].call()
+        bridged.bridge._agenda.todo.get()()
     bridged.bridge._lost(bridged.life, "killed")
     repeated = Trouble("calls of obey are repeated: there is no room")
     assert [repeated, Trouble("it is broken")] == bridged.said()
@@ -382,9 +382,9 @@ def test_a_call_that_fails_after_hours_is_repeated(
     def fail(after: float) -> None:
         now[0] += after
         futures[-1].set_exception(BROKEN)
-        bridged.bridge._todo.get()()
-        while bridged.bridge._timers:
-            bridged.bridge._timers.pop().call()
+        bridged.bridge._agenda.todo.get()()
+        while bridged.bridge._agenda.timers:
+            bridged.bridge._agenda.timers.pop().call()
 
     for _ in range(3):
         fail(after=1 + bridge.REPEAT_SECONDS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,32 @@ def test_a_cluster_of_this_machine_leaves_nothing_behind(short_folder: Path) -> 
         (folder,) = short_folder.glob("reeldrop-ray-*")
         assert list(folder.glob("session_2*/logs/raylet.out"))
     assert [] == list(short_folder.iterdir())
+
+
+def last_words(link: Connection[object, object]) -> str:
+    """Return what a bridge has told last, once it has ended."""
+    told: list[object] = []
+    with contextlib.suppress(EOFError):
+        while link.poll(DEADLINE_SECONDS):
+            told.append(link.recv())
+    assert isinstance(told[-1], Trouble)
+    return told[-1].reason
+
+
+def test_a_defect_of_the_bridge_is_told_with_its_text(short_folder: Path) -> None:
+    """In each of its threads. A lost connection to the cluster would be another trouble."""
+    environment = {**access.environment("local", None), "TMPDIR": str(short_folder)}
+    with process.bridge(environment) as link:
+        link.send("what no service says")
+        told = last_words(link)
+    assert told.startswith("a defect of the process for Ray: AttributeError: ")
+    with process.bridge(environment) as link:
+        link.send(Start("local", "", "", 0, b""))
+        assert link.poll(DEADLINE_SECONDS)
+        assert Connected(1, 0) == link.recv()
+        link.send_bytes(b"half")
+        told = last_words(link)
+    assert told.startswith("a defect of the process for Ray: UnpicklingError: ")
 
 
 def test_logs_of_renderers_that_have_ended_are_removed_after_a_day(tmp_path: Path) -> None:

@@ -8,16 +8,13 @@ reads what the service says, only put more to do onto its queue. Ends when the s
 from __future__ import annotations
 
 import contextlib
-import heapq
 import itertools
 import os
-import queue
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
@@ -27,6 +24,7 @@ import ray.exceptions
 
 from reeldrop.base.job import Cause
 from reeldrop.cluster import lives, places
+from reeldrop.cluster.agenda import Agenda
 from reeldrop.cluster.errors import cause_of, first_line, last_line, reason_of
 from reeldrop.cluster.joining import LOG_SECONDS, Membership, NotJoined
 from reeldrop.cluster.left_out import LeftOut
@@ -62,23 +60,14 @@ END_SECONDS = 10.0
 """How long Ray may take to end an actor; after that, its process is killed by a task."""
 
 
-@dataclass(order=True)
-class _Timer:
-    due: float
-    number: int
-    call: Callable[[], None] = field(compare=False)
-
-
 class Bridge:
     """Keeps one actor on each place of the cluster, and passes on what they and the service say."""
 
     def __init__(self, link: Connection, start: Start) -> None:
         self._link = link
         self._start = start
-        self._todo: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._timers: list[_Timer] = []
+        self._agenda = Agenda()
         self._numbers = itertools.count(start.first)
-        self._timer_numbers = itertools.count()
         self._lives: dict[int, Life] = {}
         self._at: dict[Place, Life] = {}
         self._pauses = Pauses()
@@ -96,16 +85,7 @@ class Bridge:
         self._look()
         self._tidy()
         while True:
-            wait = max(0.0, self._timers[0].due - time.monotonic())
-            with contextlib.suppress(queue.Empty):
-                self._todo.get(timeout=wait)()
-            while self._timers and self._timers[0].due <= time.monotonic():
-                heapq.heappop(self._timers).call()
-
-    def _after(self, seconds: float, call: Callable[[], None]) -> None:
-        heapq.heappush(
-            self._timers, _Timer(time.monotonic() + seconds, next(self._timer_numbers), call)
-        )
+            self._agenda.go_on()
 
     def _say(self, message: Message) -> None:
         try:
@@ -119,13 +99,14 @@ class Bridge:
             while True:
                 message: Order | End = self._link.recv()
                 if isinstance(message, Order):
-                    self._todo.put(partial(self._order, message))
+                    self._agenda.put(partial(self._order, message))
                 else:
-                    self._todo.put(partial(self._end_life, message))
+                    self._agenda.put(partial(self._end_life, message))
         except (EOFError, OSError):
-            pass  # the service has ended
-        finally:  # also after a defect: it would hear nothing any more
-            self._todo.put(self._end)
+            self._agenda.put(self._end)  # the service has ended
+        except BaseException as error:  # told by the thread that tells all
+            self._agenda.put(partial(_throw, error))
+            raise
 
     def _end(self) -> NoReturn:
         """End, and all actors with it."""
@@ -176,11 +157,11 @@ class Bridge:
         nothing = "" if wanted else f"no node has a GPU or the resource {places.SLOTS}"
         too_small = places.too_small(nodes, self._start.groups)
         self._note_trouble(None, "; ".join(filter(None, (*outside, nothing, too_small))))
-        self._after(LOOK_SECONDS, self._look)
+        self._agenda.after(LOOK_SECONDS, self._look)
 
     def _tidy(self) -> None:
         self._membership.tidy()
-        self._after(LOG_SECONDS / 10, self._tidy)
+        self._agenda.after(LOG_SECONDS / 10, self._tidy)
 
     def _note_trouble(self, place: Place | None, reason: str) -> None:
         """Note why a place, or None for all, has no renderer; empty if it has. Tell it if new."""
@@ -215,10 +196,10 @@ class Bridge:
             try:
                 sent = getattr(life.handle, method).remote(*arguments)
             except ray.exceptions.RayError as error:  # there is no room for the arguments
-                self._todo.put(partial(failed, error))
+                self._agenda.put(partial(failed, error))
             else:
                 sent.future().add_done_callback(
-                    lambda answer: self._todo.put(partial(answered, answer))
+                    lambda answer: self._agenda.put(partial(answered, answer))
                 )
 
         def answered(answer: Future[Any]) -> None:
@@ -250,7 +231,7 @@ class Bridge:
                 reason = f"calls of {method} are repeated: {first_line(error)}"
                 if method != "live":  # it is answered at the end only: others say if all is well
                     self._note_repeating(life, call, reason)
-                self._after(AGAIN_SECONDS, send)
+                self._agenda.after(AGAIN_SECONDS, send)
 
         send()
 
@@ -280,7 +261,7 @@ class Bridge:
         reason = places.taken(facts, before) or places.other_version(facts)
         self._note_trouble(life.place, reason)
         if reason or self._left_out.has(life, self._lives.values(), time.monotonic()):
-            self._after(FREE_SECONDS, partial(self._ask_facts, life))
+            self._agenda.after(FREE_SECONDS, partial(self._ask_facts, life))
             return
         self._free[key] = max(self._free.get(key, 0), facts.free)
         life.has_joined = True
@@ -319,7 +300,7 @@ class Bridge:
         life.is_ended = True
         self._troubles[life.place] = ""
         ray.kill(life.handle)
-        self._after(END_SECONDS, partial(lives.end_process, life))
+        self._agenda.after(END_SECONDS, partial(lives.end_process, life))
 
     def _broken(self, life: Life, words: str, *, is_blamed: bool) -> None:
         ray.kill(life.handle)
@@ -340,10 +321,23 @@ class Bridge:
             self._note_trouble(life.place, f"a renderer can't start: {reason}")
 
 
+def _throw(error: BaseException) -> NoReturn:
+    raise error
+
+
 def main() -> None:
-    """Serve the service that has given this process a connection."""
+    """Serve the service that has given this process a connection, and tell it what ends this."""
     link = Connection(int(sys.argv[1]))
-    Bridge(link, link.recv()).work()
+    try:
+        Bridge(link, link.recv()).work()
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        is_of_ray = isinstance(error, ray.exceptions.RayError | OSError)
+        what = "the cluster fails" if is_of_ray else "a defect of the process for Ray"
+        with contextlib.suppress(OSError):  # the service has ended
+            link.send(Trouble(f"{what}: {type(error).__name__}: {error}"))
+        raise
 
 
 if __name__ == "__main__":

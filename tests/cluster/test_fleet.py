@@ -148,17 +148,25 @@ def test_a_bridge_hears_of_its_work_first(config: Config, monkeypatch: pytest.Mo
     fleet.close()
 
 
-def test_a_bridge_that_falls_silent_is_replaced(
+def begun(
     config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The head hangs, or the network to it swallows all: no prompt is to blame."""
-    monkeypatch.setattr(cluster, "SILENT_SECONDS", 0.0)
+) -> tuple[cluster.ClusterFleet, Connection[object, object], queue.SimpleQueue[Event]]:
+    """Return a fleet that has begun, the end of its bridge, and what it tells the service."""
     ours, theirs = multiprocessing.Pipe()
     with_bridge(ours, monkeypatch)
     told = queue.SimpleQueue[Event]()
     fleet = cluster.ClusterFleet(config, told.put)
     fleet.begin()
     assert isinstance(theirs.recv(), Start)
+    return fleet, theirs, told
+
+
+def test_a_bridge_that_falls_silent_is_replaced(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head hangs, or the network to it swallows all: no prompt is to blame."""
+    monkeypatch.setattr(cluster, "SILENT_SECONDS", 0.0)
+    fleet, theirs, told = begun(config, monkeypatch)
     theirs.send(Joined(1, FACTS, "n", 0))
     joined, left, trouble = [told.get(timeout=DEADLINE_SECONDS) for _ in range(3)]
     assert isinstance(joined, RendererJoined)
@@ -201,12 +209,7 @@ def test_who_tells_what_can_not_be_read_is_replaced(
     event: bytes, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as one with other versions of libraries. The service and other renderers go on."""
-    ours, theirs = multiprocessing.Pipe()
-    with_bridge(ours, monkeypatch)
-    told = queue.SimpleQueue[Event]()
-    fleet = cluster.ClusterFleet(config, told.put)
-    fleet.begin()
-    assert isinstance(theirs.recv(), Start)
+    fleet, theirs, told = begun(config, monkeypatch)
     for place in (1, 2):
         theirs.send(Joined(place, FACTS, "n", 0))
     read = pickle.dumps(Said(0, SignOfLife(7)))

@@ -27,7 +27,7 @@ from reeldrop.commands.cancel import cancel_files
 from reeldrop.commands.retry import put_back
 from reeldrop.config import config
 from reeldrop.intake.repeats import Repeats
-from reeldrop.store import aside, job_files, reports
+from reeldrop.store import job_files, reports, retried
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -242,7 +242,7 @@ def test_no_retry_waits_for_ever(
 ) -> None:
     """Another one may have been stopped, and anybody can lock a folder that he can read."""
     place = failed_before(world())
-    monkeypatch.setattr(aside, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(retried, "LOCK_SECONDS", 0.2)
     folder = os.open(place.failed / NAME.parent, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_SH)
     before = place.places()
@@ -268,14 +268,14 @@ def test_a_folder_that_is_held_keeps_no_other_from_a_retry(
         (place.failed / name).parent.mkdir(exist_ok=True)
         (place.failed / name).write_text("a boat")
     waits: list[Path] = []
-    lock = aside._lock
+    lock = retried._lock
 
     def locked(fd: int, known_as: Path) -> None:
         waits.append(known_as)
         lock(fd, known_as)
 
-    monkeypatch.setattr(aside, "LOCK_SECONDS", 0.2)
-    monkeypatch.setattr(aside, "_lock", locked)
+    monkeypatch.setattr(retried, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(retried, "_lock", locked)
     folder = os.open(place.failed / NAME.parent, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_SH)
     names = ["poems/a.txt", "poems/b.txt", "a.txt", "songs/c.txt", "z.txt"]

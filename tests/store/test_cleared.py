@@ -21,7 +21,7 @@ from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.base.roots import Root
 from reeldrop.intake.repeats import Repeats
 from reeldrop.prompts import lines
-from reeldrop.store import aside, history, job_files
+from reeldrop.store import history, job_files, withdrawn
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -80,7 +80,9 @@ class Folders:
         """Cancel a file that waits: its report names no job."""
         (self.inbox / name).write_text("a horse")
         roots = Root(self.inbox), Root(self.failed)
-        aside.withdraw(*roots, PurePosixPath(name), lambda _at: f"reeldrop has not rendered {name}")
+        withdrawn.withdraw(
+            *roots, PurePosixPath(name), lambda _at: f"reeldrop has not rendered {name}"
+        )
 
     def render(self, name: str, text: str = "corrected") -> None:
         self.filing.file_away(self.take(name, text), 1, (), is_resumed=False)

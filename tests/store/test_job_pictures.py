@@ -20,7 +20,7 @@ from reeldrop.base.job import Job, Picture, Prompt
 from reeldrop.base.picture_files import MOST_BYTES, PictureFiles
 from reeldrop.base.roots import Root
 from reeldrop.intake.pictures import problem_of, resolved
-from reeldrop.store import aside, job_files, pictures
+from reeldrop.store import job_files, pictures, retried, withdrawn
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -346,7 +346,7 @@ def test_pictures_go_into_failed_and_come_back(folders: Folders) -> None:
         assert [f"boat{number}.png"] == os.listdir(aside_in)
     for number in ("", "-2"):
         name = PurePosixPath("poems", f"boat{number}.txt")
-        at = aside.put_back(Root(folders.failed), Root(folders.inbox), name)
+        at = retried.put_back(Root(folders.failed), Root(folders.inbox), name)
         assert folders.inbox / name == at
         picture = folders.inbox / "poems" / f"boat{number}.png"
         assert f"boat{number}" == picture.read_text()
@@ -362,10 +362,10 @@ def test_a_retry_overwrites_no_other_picture(folders: Folders) -> None:
     before = folders.files()
     roots = Root(folders.failed), Root(folders.inbox)
     with pytest.raises(FileExistsError, match=r"b\.png"):
-        aside.put_back(*roots, PurePosixPath("poems/boat.txt"))
+        retried.put_back(*roots, PurePosixPath("poems/boat.txt"))
     assert before == folders.files()
     (folders.inbox / "poems" / "b.png").unlink()
-    assert aside.put_back(*roots, PurePosixPath("poems/boat.txt"))
+    assert retried.put_back(*roots, PurePosixPath("poems/boat.txt"))
     in_inbox = {path.name: path.read_text() for path in (folders.inbox / "poems").iterdir()}
     assert {"a.png": "1", "b.png": "2", "boat.txt": "a prompt"} == in_inbox
 
@@ -526,7 +526,7 @@ def test_a_retry_moves_pictures_alone(folders: Folders) -> None:
     others = litter(kept, job)
     (folders.inbox / "poems" / ".DS_Store").write_text("another one")
     roots = Root(folders.failed), Root(folders.inbox)
-    assert aside.put_back(*roots, PurePosixPath("poems/boat.txt"))
+    assert retried.put_back(*roots, PurePosixPath("poems/boat.txt"))
     assert {".DS_Store", "boat.png", "boat.txt"} == set(os.listdir(folders.inbox / "poems"))
     assert others == set(os.listdir(kept))
 
@@ -543,7 +543,7 @@ def test_copies_of_one_picture_come_back_with_each_file(
         for name in ("a.yaml", "b.yaml"):
             folders.spool().fail(folders.claimed(name, picture, boat_png="1"), says("no"))
         roots = Root(folders.failed), Root(folders.inbox)
-        aside.put_back(*roots, PurePosixPath("poems/a.yaml"))
+        retried.put_back(*roots, PurePosixPath("poems/a.yaml"))
         there = folders.inbox / "poems"
 
         def take_first(folders: Folders = folders, there: Path = there) -> None:
@@ -553,7 +553,7 @@ def test_copies_of_one_picture_come_back_with_each_file(
 
         with monkeypatch.context() as patch:
             calls = interposed(at, take_first, patch)
-            aside.put_back(*roots, PurePosixPath("poems/b.yaml"))
+            retried.put_back(*roots, PurePosixPath("poems/b.yaml"))
         take_first()
         assert ["b.yaml", "boat.png"] == sorted(os.listdir(there))
         assert [] == os.listdir(folders.failed / "poems")
@@ -570,11 +570,11 @@ def test_a_file_that_was_cancelled_comes_back_to_the_picture_of_its_name(folders
         if picture:
             folders.drop(boat_png=picture)
         report = f"reeldrop has not rendered {source}\n"
-        at = aside.withdraw(*roots, source, lambda _at, report=report: report, across=True)
+        at = withdrawn.withdraw(*roots, source, lambda _at, report=report: report, across=True)
     assert at == folders.failed / "poems/boat-2.txt"
-    assert aside.put_back(*reversed(roots), PurePosixPath("poems/boat-2.txt"))
+    assert retried.put_back(*reversed(roots), PurePosixPath("poems/boat-2.txt"))
     assert ["boat.png", "boat.txt"] == sorted(os.listdir(folders.inbox / "poems"))
-    assert aside.put_back(*reversed(roots), source) == folders.inbox / "poems/boat-2.txt"
+    assert retried.put_back(*reversed(roots), source) == folders.inbox / "poems/boat-2.txt"
 
 
 def test_a_job_that_was_rendered_takes_no_picture_that_came_later(folders: Folders) -> None:

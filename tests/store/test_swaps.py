@@ -18,7 +18,7 @@ from reeldrop.base.errors import PlaceError
 from reeldrop.base.job import Job
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.scan import Candidate
-from reeldrop.store import aside
+from reeldrop.store import withdrawn
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 
@@ -200,7 +200,7 @@ def test_a_folder_is_not_withdrawn_into_failed(place: Place) -> None:
     name = PurePosixPath("x.txt")
     for across in (False, True):
         with pytest.raises(OSError, match="only the daemon takes this") as caught:
-            aside.withdraw(place.box.root, place.spool.failed.root, name, str, across=across)
+            withdrawn.withdraw(place.box.root, place.spool.failed.root, name, str, across=across)
         assert errno.EXDEV == caught.value.errno
     assert [] == os.listdir(place.root / "failed")
     assert (place.root / "inbox/x.txt").is_dir()

@@ -13,7 +13,7 @@ from reeldrop.base.errors import DISK_ERRORS, NoSuchPromptFile, RenderCancelled,
 from reeldrop.base.roots import Root
 from reeldrop.commands import folders
 from reeldrop.commands.moved import Moved, below, meant
-from reeldrop.store import aside, job_files, reports
+from reeldrop.store import job_files, reports, withdrawn
 from reeldrop.store.lock import COMMAND
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _withdraw(config: Config, source: PurePosixPath, jobs: Spool) -> Path | None
         return reports.text(source, "", cancelled, reports.advice(source, cancelled, name))
 
     withdraw = functools.partial(
-        aside.withdraw, Root(config.inbox), Root(config.failed), source, report
+        withdrawn.withdraw, Root(config.inbox), Root(config.failed), source, report
     )
     try:
         return withdraw()

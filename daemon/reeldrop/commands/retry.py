@@ -12,7 +12,7 @@ from reeldrop.base.names import ERROR_SUFFIX
 from reeldrop.base.roots import Root
 from reeldrop.commands import folders
 from reeldrop.commands.moved import Moved, below, meant
-from reeldrop.store import aside
+from reeldrop.store import retried
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
@@ -69,7 +69,7 @@ def put_file_back(config: Config, name: PurePosixPath) -> Moved:
         Unavailable: another retry is at work in its folder.
     """
     try:
-        at = aside.put_back(Root(config.failed), Root(config.inbox), name)
+        at = retried.put_back(Root(config.failed), Root(config.inbox), name)
     except OSError as error:  # of this file's place; the others still go back
         if error.errno in DISK_ERRORS:
             raise

@@ -6,5 +6,5 @@ A job is a folder with a claimed prompt file. `spool` claims, finds and ends job
 and writes the other files in it, `attempts` the record of attempts, and `pictures` moves their
 pictures. `results` publishes videos, and `sidecars` words the YAML beside them; `failed` sets
 prompt files aside with a report (`reports`), and `cleared` moves away what was rendered since;
-`filing` combines them to end a job. `aside`, `history` and `status` are for commands.
+`filing` combines them to end a job. Commands use `retried`, `withdrawn`, `history` and `status`.
 """

@@ -29,8 +29,8 @@ from reeldrop.base.names import (
 )
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import cleared, job_files, pictures, reports
-from reeldrop.store.aside import is_put_back
 from reeldrop.store.folded import Names
+from reeldrop.store.retried import is_put_back
 
 Report = Callable[[PurePosixPath], str]
 """Returns the text of a report, given the path in `_failed/` of the file that it is about."""

@@ -1,4 +1,4 @@
-"""Move prompt files between the inbox and `_failed/` for commands, while a daemon is at work.
+"""Move prompt files from `_failed/` back into the inbox for `reeldrop retry`, beside a daemon.
 
 An inbox file with the bytes and the time of one in `_failed/` is, to the daemon, a file that a sync
 tool brought back. Where the file system can't move atomically, the daemon must not see both names;
@@ -16,9 +16,8 @@ import fcntl
 import os
 import re
 import secrets
-import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable, temporaries
@@ -31,11 +30,9 @@ from reeldrop.base.names import (
     PICTURES_SUFFIX,
     RETRIED_FOLDER,
 )
-from reeldrop.base.names import aside as named_aside
 from reeldrop.base.plain_files import content
 from reeldrop.base.roots import Root
 from reeldrop.store import pictures, reports
-from reeldrop.store.folded import Names
 
 _TAKEN_OUT = re.compile("[0-9a-f]{8}(?P<inode>[0-9a-f]{1,16})?-.+", re.DOTALL)
 """Names that `_taken_out` gives."""
@@ -279,62 +276,3 @@ def _taken_out(place: Path, retried: Path, name: str, inode: str = "") -> Path:
                 raise
         else:
             return target
-
-
-def withdraw(
-    inbox: Root,
-    failed: Root,
-    source: PurePosixPath,
-    report: Callable[[PurePosixPath], str],
-    *,
-    across: bool = False,
-) -> Path | None:
-    """Move a file of the inbox into `_failed/`, and return its path there; None if it was gone.
-
-    `report` gets the path in `_failed/`, and returns the text of the report. The report is
-    written last: a kill before that leaves a file without a report, never a report on a file that
-    still waits. `across` permits a copy to another file system, safe only while no daemon works.
-
-    Raises:
-        OSError: EXDEV if a copy is needed, but not permitted, or it is neither a file nor a link.
-    """
-    owner, names = temporaries.command_owner(), Names(failed.path)
-    first = names.within(named_aside(source))
-    with inbox.opened(source.parent) as there, failed.opened(first.parent, make=True) as into:
-        try:
-            mode = (there / source.name).lstat().st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-                raise OSError(errno.EXDEV, "only the daemon takes this", str(source))
-            durable.fsync_untrusted(there / source.name)  # its author may not have done so
-            free = (
-                into / name
-                for name in durable.free_names(first.name)
-                if not names.clashes(first.with_name(name))
-            )
-            at = _set_aside(there / source.name, free, owner if across else "")
-        except FileNotFoundError:
-            if os.path.lexists(there / source.name):
-                raise
-            return None
-        beside = at.with_name(at.name + ERROR_SUFFIX)
-        text = report(first.with_name(at.name)).encode("utf-8", "backslashreplace")
-        with contextlib.suppress(FileExistsError):
-            durable.write_new(beside, text, owner)
-        if not os.path.lexists(at):  # it was put back meanwhile
-            beside.unlink(missing_ok=True)
-        temporaries.remove_left(into, beside)
-        return failed.path / first.with_name(at.name)
-
-
-def _set_aside(file: Path, places: Iterable[Path], copies_for: str) -> Path:
-    """Move a file to the first of the places that has no file, no report, no pictures."""
-    for target in places:
-        beside = (target.with_name(target.name + s) for s in (ERROR_SUFFIX, PICTURES_SUFFIX))
-        if not any(map(os.path.lexists, beside)):
-            with contextlib.suppress(FileExistsError):
-                if copies_for:
-                    durable.move(file, target, copies_for)
-                else:
-                    durable.rename_new(file, target)
-                return target
-    raise AssertionError("free_names never ends")

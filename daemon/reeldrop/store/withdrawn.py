@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import durable, temporaries
-from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX, aside
+from reeldrop.base.names import PICTURES_SUFFIX, aside
 from reeldrop.base.roots import Root
+from reeldrop.store import reports
 from reeldrop.store.folded import Names
 
 
@@ -53,8 +54,7 @@ def withdraw(
             if os.path.lexists(there / source.name):
                 raise
             return None
-        beside = at.with_name(at.name + ERROR_SUFFIX)
-        text = report(first.with_name(at.name)).encode("utf-8", "backslashreplace")
+        beside, text = reports.beside(at), reports.encoded(report(first.with_name(at.name)))
         with contextlib.suppress(FileExistsError):
             durable.write_new(beside, text, owner)
         if not os.path.lexists(at):  # it was put back meanwhile
@@ -66,8 +66,8 @@ def withdraw(
 def _set_aside(file: Path, places: Iterable[Path], copies_for: str) -> Path:
     """Move a file to the first of the places that has no file, no report, no pictures."""
     for target in places:
-        beside = (target.with_name(target.name + s) for s in (ERROR_SUFFIX, PICTURES_SUFFIX))
-        if not any(map(os.path.lexists, beside)):
+        pictures = target.with_name(target.name + PICTURES_SUFFIX)
+        if not any(map(os.path.lexists, (reports.beside(target), pictures))):
             with contextlib.suppress(FileExistsError):
                 if copies_for:
                     durable.move(file, target, copies_for)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from harness.processes import await_that
 from reeldrop.notices import deliveries
-from reeldrop.notices.deliveries import TRIES, Delivery, Manners, NotDelivered, Parcel
+from reeldrop.notices.deliveries import TRIES, Delivery, Manners
 from reeldrop.notices.happenings import Happening
+from reeldrop.notices.parcels import NotDelivered, Parcel
 from reeldrop.notices.record import KEPT_SECONDS, Record
 from reeldrop.schedule.night import Night
 from structlog.testing import capture_logs

@@ -17,8 +17,8 @@ from harness.message_receiver import MessageReceiver, receiving
 from PIL import Image
 from reeldrop.base.errors import ConfigError
 from reeldrop.notices import receivers, words
-from reeldrop.notices.deliveries import NotDelivered, Parcel
 from reeldrop.notices.happenings import Happening
+from reeldrop.notices.parcels import NotDelivered, Parcel
 from reeldrop.notices.receivers import Program, Service
 from reeldrop.notices.states import PATIENCE_SECONDS, States
 from reeldrop.store.status import Rendering, State, Status

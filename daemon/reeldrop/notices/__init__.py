@@ -5,5 +5,6 @@ render. Does not know the daemon, and changes nothing that it reads.
 
 `tree` finds news in the results, `states` in the status; each is an event (`happenings`).
 `deliveries` tells each event once to each of the `receivers` (services that Apprise knows, and
-programs), by its `record`; `words` has the texts of messages. `metrics` is for Prometheus.
+programs), in `parcels`, by its `record`; `words` has the texts of messages. `metrics` is for
+Prometheus.
 """

@@ -21,8 +21,8 @@ from reeldrop.base import plain_files
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.escaping import shown
 from reeldrop.notices import words
-from reeldrop.notices.deliveries import NotDelivered, Parcel
 from reeldrop.notices.happenings import Happening
+from reeldrop.notices.parcels import NotDelivered, Parcel
 
 MAX_POSTER_BYTES = 16 << 20
 _JPEG = b"\xff\xd8"

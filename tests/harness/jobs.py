@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.schedule import schedule
-from reeldrop.schedule.schedule import Open, Render
+from reeldrop.schedule.decisions import Open, Render
 from reeldrop.schedule.view import (
     FileView,
     RendererView,

@@ -10,8 +10,9 @@ import pytest
 from reeldrop.base.job import Prompt
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.schedule import schedule
-from reeldrop.schedule.models import Release, Waits
-from reeldrop.schedule.schedule import Load, Open, PutBack, Render, Wait, decide
+from reeldrop.schedule.decisions import Decision, Load, Open, PutBack, Release, Render, Wait
+from reeldrop.schedule.models import Waits
+from reeldrop.schedule.schedule import decide
 from reeldrop.schedule.turns import Rank
 from reeldrop.schedule.view import (
     AHEAD_SECONDS,
@@ -125,7 +126,7 @@ HAS_BOTH = replace(SLOW, memory=memory(loaded("m"), loaded("n")))
 QUICK_IN_30 = replace(QUICK, is_busy=True, free_at=30.0, **INF)
 FULL = tuple(job(f"{n:03}", (), is_in_hand=True) for n in range(schedule.MAX_OPEN_JOBS))
 
-SITUATIONS: dict[str, tuple[View, schedule.Decision]] = {
+SITUATIONS: dict[str, tuple[View, Decision]] = {
     "nothing waits": (view(), Wait()),
     "a file": (view(file("a")), Open(file("a"))),
     "files for all that are free": (

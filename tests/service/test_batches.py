@@ -25,7 +25,8 @@ from reeldrop.intake.reading import Reader
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.schedule import schedule
-from reeldrop.schedule.schedule import LOOK_THROUGH, Open, Render
+from reeldrop.schedule.decisions import Decision, Open, Render
+from reeldrop.schedule.schedule import LOOK_THROUGH
 from reeldrop.schedule.view import (
     AHEAD_SECONDS,
     JobView,
@@ -201,7 +202,7 @@ class Place:
         self.batch.append(JobView(job.id, decision.what.rank, (first,) * count, count))
         return job.source.stem
 
-    def decide(self, more: int) -> schedule.Decision:
+    def decide(self, more: int) -> Decision:
         """Return the decision if the batch has room for so many more."""
         self.batch[0] = replace(self.batch[0], size=more + sum(job.count for job in self.batch))
         return schedule.decide(View((READY,), tuple(self.batch), files=self.intake.first()))

@@ -7,21 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from reeldrop.base.residents import HEADROOM, Memory, Resident
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Let a renderer free the device from a model.
-
-    keeps: whether the weights are kept in host memory, from where they come back fast
-    """
-
-    renderer: int
-    model: str
-    keeps: bool
+from reeldrop.schedule.decisions import Release
 
 
 def make_room(

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import NamedTuple
 
 from reeldrop.schedule import models, placing
-from reeldrop.schedule.models import Release
+from reeldrop.schedule.decisions import Decision, Load, Open, PutBack, Release, Render, Wait
 from reeldrop.schedule.view import FileView, JobView, RendererView, SpoolView, View, Waiting
 
 MAX_OPEN_JOBS = 256
@@ -27,64 +26,6 @@ LOOK_THROUGH = 64
 
 MAX_AT_ONCE = 32
 """Upper bound on the files that are claimed at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Do nothing until something happens.
-
-    left: the jobs and files that renderers with nothing to do leave to quicker ones
-    """
-
-    left: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Open a job of the spool, or claim and open a file, for the next batch.
-
-    also: the files after it that are claimed at the same time
-    """
-
-    what: SpoolView | FileView
-    also: tuple[FileView, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PutBack:
-    """Put an open job back into the spool until its turn comes, to make room for another.
-
-    is_over: until the next night instead
-    """
-
-    job_id: str
-    is_over: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Let a renderer load the model that a job needs: to be read, or for its first prompt."""
-
-    renderer: int
-    what: SpoolView | JobView
-
-
-@dataclass(frozen=True, slots=True)
-class Render:
-    """Let a renderer render prompts of open jobs in one batch.
-
-    picks: the jobs, each with how many of its first waiting prompts; the first job leads the batch
-    passed_over: the jobs and files that had other prompts waiting ahead of the last pick
-    waits: the jobs and files that were first, but need a model that is not loaded
-    """
-
-    renderer: int
-    picks: tuple[tuple[str, int], ...]
-    passed_over: tuple[str, ...] = ()
-    waits: tuple[str, ...] = ()
-
-
-Decision = Wait | Open | PutBack | Release | Load | Render
 
 
 def decide(view: View) -> Decision:

@@ -13,7 +13,7 @@ import structlog
 
 from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
 from reeldrop.base.job import Attempt, Batch, Cause, Member, Prompt, Rendered, Video
-from reeldrop.schedule.schedule import Render
+from reeldrop.schedule.decisions import Render
 from reeldrop.service import blame
 from reeldrop.service.limits import Outcome
 from reeldrop.service.open_jobs import OpenJobs

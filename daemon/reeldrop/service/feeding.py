@@ -17,8 +17,8 @@ from reeldrop.base.job import Job
 from reeldrop.intake.intake import Intake
 from reeldrop.prompts.parsing import NotDescribed
 from reeldrop.schedule import schedule
-from reeldrop.schedule.models import Release, Waits
-from reeldrop.schedule.schedule import Decision, Load, Open, PutBack, Render
+from reeldrop.schedule.decisions import Decision, Load, Open, PutBack, Release, Render, Wait
+from reeldrop.schedule.models import Waits
 from reeldrop.schedule.turns import Rank
 from reeldrop.schedule.view import (
     Conditions,
@@ -149,7 +149,7 @@ class Feeder:
                 self._load(what, seen.benches[renderer], now)
             case Render(renderer) as found:
                 self._render(found, seen.benches[renderer], now)
-            case schedule.Wait(left):
+            case Wait(left):
                 self.waits.leave_to_others(left, now)
                 return False
         if not isinstance(decision, Open | PutBack):

@@ -18,7 +18,7 @@ from reeldrop.base.errors import ConfigError, WrongUsage
 from reeldrop.commands import check, models, progress, pull
 from reeldrop.config import builtin, config, profiles
 from reeldrop.config.config import Config
-from reeldrop.config.schema import About
+from reeldrop.config.profile_keys import About
 from reeldrop.render import downloads, lora_files, repository
 from reeldrop.store.status import State, Status
 from reeldrop.translation import source

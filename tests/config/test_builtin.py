@@ -11,7 +11,7 @@ from diffusers.pipelines.ltx2.utils import DEFAULT_NEGATIVE_PROMPT
 from reeldrop.base.errors import ConfigError
 from reeldrop.config import builtin, config, profiles
 from reeldrop.config.config import Config
-from reeldrop.config.schema import Profile
+from reeldrop.config.profile_keys import Profile
 
 COUNTED = {"num_frames", "height", "width", "num_inference_steps"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import ConfigError, Mistake
-from reeldrop.config import builtin, config, profiles, schema
+from reeldrop.config import builtin, config, profile_keys, profiles
 from reeldrop.config.config import Config
 from reeldrop.speed import fast
 
@@ -349,7 +349,7 @@ def test_switches_of_the_fast_path(tmp_path: Path) -> None:
         ("compile: blocks", {"compile": "blocks"}),
         ("compile: true", {"compile": "whole"}),
         ("compile: false", {"compile": "off"}),
-        (": auto, ".join(schema.REPLACED) + ": auto", {}),
+        (": auto, ".join(profile_keys.REPLACED) + ": auto", {}),
     ):
         text = f"models:\n  m:\n    path: x\n    speed: {{{given}}}\n"
         speed = profiles.source("m", load(tmp_path, text)).speed
@@ -358,7 +358,7 @@ def test_switches_of_the_fast_path(tmp_path: Path) -> None:
 
 def test_every_way_of_the_fast_path_has_a_switch() -> None:
     """And each switch has a way."""
-    assert [*fast.PLAIN] == list(schema.Speed.model_fields)
+    assert [*fast.PLAIN] == list(profile_keys.Speed.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from harness.models import save
 from reeldrop.base.errors import ConfigError, RenderCancelled
 from reeldrop.base.job import Prompt, Scalar
 from reeldrop.base.windows import Windows
-from reeldrop.config.schema import Profile
+from reeldrop.config.profile_keys import Profile
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.render import pipeline, recording, rendering, windows

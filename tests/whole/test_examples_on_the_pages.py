@@ -22,7 +22,8 @@ from reeldrop.base.errors import FileError, Mistake
 from reeldrop.base.job import CROP, IMAGE_FIT, DefaultsFile
 from reeldrop.commands import cli, submit, submitted_pictures
 from reeldrop.config import config
-from reeldrop.config.schema import Config, Lossy, Profile, Speed
+from reeldrop.config.profile_keys import Lossy, Profile, Speed
+from reeldrop.config.schema import Config
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from typer.core import TyperGroup

@@ -17,7 +17,7 @@ from reeldrop.render.repository import Repository
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
-    from reeldrop.config.schema import About, Profile
+    from reeldrop.config.profile_keys import About, Profile
 
 WHOLE, PART_BY_PART, ON_THE_CPU = "on the GPU", "part by part on the GPU", "on the CPU"
 TOO_LARGE, UNKNOWN = "no", "unknown"

@@ -20,7 +20,7 @@ from reeldrop.translation import source
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
-    from reeldrop.config.schema import Profile
+    from reeldrop.config.profile_keys import Profile
     from reeldrop.render.repository import Repository
 
 

@@ -1,6 +1,6 @@
 """The built-in profiles, and how the values of config.yaml override theirs.
 
-Works on plain values; `schema` says what they may be.
+Works on plain values; `profile_keys` says what they may be.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from reeldrop.base import strict_yaml
-from reeldrop.config.schema import Profile
+from reeldrop.config.profile_keys import Profile
 from reeldrop.prompts.wording import did_you_mean
 
 FILE = "profiles.yaml"

@@ -11,7 +11,7 @@ import pydantic
 
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake
-from reeldrop.config import schema, world
+from reeldrop.config import profile_keys, schema, world
 from reeldrop.prompts import wording
 
 _STEPS = ("function-before", "[key]")
@@ -56,8 +56,10 @@ def _explain(detail: Any, location: list[Any]) -> tuple[str, str]:
     if wanted is not None:
         return f"must be {wanted}, not {given}", ""
     match detail["type"]:
-        case "extra_forbidden" if location[-2:-1] == ["speed"] and location[-1] in schema.REPLACED:
-            return f"there is no '{location[-1]}' any more", schema.REPLACED[location[-1]]
+        case "extra_forbidden" if (
+            location[-2:-1] == ["speed"] and location[-1] in profile_keys.REPLACED
+        ):
+            return f"there is no '{location[-1]}' any more", profile_keys.REPLACED[location[-1]]
         case "extra_forbidden":
             return f"unknown key '{location[-1]}'", wording.did_you_mean(
                 str(location[-1]), _fields(location[:-1])
@@ -85,14 +87,14 @@ def _fields(above: list[Any]) -> typing.Iterable[str]:
         case ["ray"]:
             return world.Cluster.model_fields
         case ["models", _]:
-            return schema.Profile.model_fields
+            return profile_keys.Profile.model_fields
         case ["models", _, "about"]:
-            return schema.About.model_fields
+            return profile_keys.About.model_fields
         case ["models", _, "loras", _]:
-            return schema.Lora.model_fields
+            return profile_keys.Lora.model_fields
         case ["models", _, "lossy"]:
-            return schema.Lossy.model_fields
+            return profile_keys.Lossy.model_fields
         case ["models", _, "speed"]:
-            return schema.Speed.model_fields
+            return profile_keys.Speed.model_fields
         case _:
-            return schema.Scheduler.model_fields
+            return profile_keys.Scheduler.model_fields

@@ -16,7 +16,7 @@ from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.fleet import Device
 from reeldrop.base.job import BatchLimit, Capabilities, Picture, Prompt
 from reeldrop.config import builtin
-from reeldrop.config.schema import Speed
+from reeldrop.config.profile_keys import Speed
 from reeldrop.prompts import rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.render import pins, pipeline, weights
@@ -29,7 +29,7 @@ from reeldrop.video.signing import Signer
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
-    from reeldrop.config.schema import Lora
+    from reeldrop.config.profile_keys import Lora
     from reeldrop.render.pipeline import LoadedPipeline
 
 MAX_TOGETHER = {"cuda": 16, "cpu": 4}

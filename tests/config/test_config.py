@@ -271,6 +271,20 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
             )
         ),
         (f"translate: {{deu: a/b}}\n{MODELS}", 1, "translate", "nothing here recognises 'deu'", ""),
+        *(
+            (f"{section}\n{MODELS}", 1, place, "unknown key", f"did you mean '{meant}'? {known}")
+            for section, place, meant, known in [
+                ("metrics: {prt: 9100}", "metrics.prt", "port", "known are textfile, port"),
+                ("notify: [{url: x, quite: x}]", "notify.0.quite", "quiet", "known are url, on"),
+                (
+                    "provenance: {certificate: a, kee: b, key: b}",
+                    "provenance.kee",
+                    "key",
+                    "known are certificate, key",
+                ),
+                ("ray: {adress: auto}", "ray.adress", "address", "known are address, renderers"),
+            ]
+        ),
         (f"translate: {{en: a/b}}\n{MODELS}", 1, "translate", "leave it out", ""),
         ("inbox: a: b\n" + MODELS, 1, "", "not YAML", "between quotes"),
         ("inbox: x\ninbox: y\n" + MODELS, 2, "", "'inbox' is there twice", "line 1"),

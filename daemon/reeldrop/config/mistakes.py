@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import pydantic
 
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake
-from reeldrop.config import profile_keys, schema, world
+from reeldrop.config import schema
+from reeldrop.config.profile_keys import REPLACED
 from reeldrop.prompts import wording
 
 _STEPS = ("function-before", "[key]")
@@ -56,10 +58,8 @@ def _explain(detail: Any, location: list[Any]) -> tuple[str, str]:
     if wanted is not None:
         return f"must be {wanted}, not {given}", ""
     match detail["type"]:
-        case "extra_forbidden" if (
-            location[-2:-1] == ["speed"] and location[-1] in profile_keys.REPLACED
-        ):
-            return f"there is no '{location[-1]}' any more", profile_keys.REPLACED[location[-1]]
+        case "extra_forbidden" if location[-2:-1] == ["speed"] and location[-1] in REPLACED:
+            return f"there is no '{location[-1]}' any more", REPLACED[location[-1]]
         case "extra_forbidden":
             return f"unknown key '{location[-1]}'", wording.did_you_mean(
                 str(location[-1]), _fields(location[:-1])
@@ -79,22 +79,16 @@ def _explain(detail: Any, location: list[Any]) -> tuple[str, str]:
 
 
 def _fields(above: list[Any]) -> typing.Iterable[str]:
-    match above:
-        case []:
-            return schema.Config.model_fields
-        case ["translate", _]:
-            return world.Translator.model_fields
-        case ["ray"]:
-            return world.Cluster.model_fields
-        case ["models", _]:
-            return profile_keys.Profile.model_fields
-        case ["models", _, "about"]:
-            return profile_keys.About.model_fields
-        case ["models", _, "loras", _]:
-            return profile_keys.Lora.model_fields
-        case ["models", _, "lossy"]:
-            return profile_keys.Lossy.model_fields
-        case ["models", _, "speed"]:
-            return profile_keys.Speed.model_fields
-        case _:
-            return profile_keys.Scheduler.model_fields
+    """Return the keys that a section of config.yaml may have.
+
+    above: the location of the section; names of profiles and numbers of entries are part of it
+    """
+    kind: Any = schema.Config
+    for part in above:
+        if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
+            kind = kind.model_fields[part].annotation
+        else:  # a dict or a list
+            kind = typing.get_args(kind)[-1]
+        if typing.get_origin(kind) in (typing.Union, types.UnionType):  # or None
+            kind = typing.get_args(kind)[0]
+    return kind.model_fields  # type: ignore[no-any-return]

@@ -29,7 +29,7 @@ import order
 from order import Order
 from reeldrop.base.job import Prompt
 from reeldrop.host import log
-from reeldrop.render import pipeline, rendering
+from reeldrop.render import devices, pipeline, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import compiled
 from reeldrop.tune.likeness import psnr_db
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=full_size_model.FOLDER)
     given = parser.parse_args()
     log.configure(sys.stderr, for_people=True)
-    on_cuda = pipeline.cuda_is_available()
+    on_cuda = devices.cuda_is_available()
     if on_cuda:
         asked = order.of_folder(device.in_a_process(full_size_model.save, given.folder), 1)
     else:

@@ -28,7 +28,7 @@ import order
 import resident
 import seams
 from order import Order
-from reeldrop.render import pipeline
+from reeldrop.render import devices
 from resident import Run
 
 FRAMES = 200
@@ -120,7 +120,7 @@ def main() -> None:
     if given.seams:
         seams.report(seams.measure())
         return
-    on_cuda = pipeline.cuda_is_available()
+    on_cuda = devices.cuda_is_available()
     if on_cuda:
         folder = device.in_a_process(full_size_model.save, given.folder)
         asked = order.of_folder(folder, 1, num_frames=given.frames)

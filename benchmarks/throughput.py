@@ -30,7 +30,7 @@ import full_size_model
 import order
 import resident
 from order import Order
-from reeldrop.render import pipeline
+from reeldrop.render import devices
 from resident import Run
 
 BATCH_SIZES = (1, 4, 8, 16)
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs="*", default=BATCH_SIZES)
     parser.add_argument("--folder", type=Path, default=full_size_model.FOLDER)
     given = parser.parse_args()
-    if pipeline.cuda_is_available():
+    if devices.cuda_is_available():
         folder = device.in_a_process(full_size_model.save, given.folder)
         found = compare(order.of_folder(folder, given.videos), given.batch_sizes, given.rounds)
     else:

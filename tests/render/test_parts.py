@@ -15,7 +15,7 @@ from diffusers.guiders import ClassifierFreeGuidance
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import ConfigError
 from reeldrop.base.job import Job, Prompt, Rendered
-from reeldrop.render import dtypes, parts, pipeline, recording, rendering, weights
+from reeldrop.render import devices, dtypes, parts, pipeline, recording, rendering, weights
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed.lossy import Lossy
 from reeldrop.store import sidecars
@@ -63,9 +63,9 @@ def test_what_auto_is_on_a_gpu_follows_from_the_parts() -> None:
 
 def test_auto_on_a_gpu(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the model is made for, overridden by the profile, for all or one part."""
-    monkeypatch.setattr(pipeline, "cuda_is_available", lambda: True)
-    monkeypatch.setattr(pipeline, "device_memory", lambda: None)
-    monkeypatch.setattr(pipeline, "device_name", lambda: "a GPU")
+    monkeypatch.setattr(devices, "cuda_is_available", lambda: True)
+    monkeypatch.setattr(devices, "memory", lambda: None)
+    monkeypatch.setattr(devices, "name", lambda: "a GPU")
     cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({}, "bfloat16, vae float32"),
         ({"native_dtype": {"default": "float16"}}, "float16"),

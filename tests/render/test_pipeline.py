@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from harness.fakes import save_tiny_wan
 from reeldrop.base.errors import ConfigError
-from reeldrop.render import pipeline
+from reeldrop.render import devices, pipeline
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 
 
@@ -213,7 +213,7 @@ def test_code_that_comes_with_a_model_is_not_run(tiny_pipeline: Path, tmp_path: 
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.skipif(pipeline.cuda_is_available(), reason="there is a CUDA device")
+@pytest.mark.skipif(devices.cuda_is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("placement", ["cuda", "model_offload", "sequential_offload"])
 def test_a_gpu_placement_without_a_gpu_is_refused(placement: str, tiny_pipeline: Path) -> None:
     """It is not replaced by a CPU."""

@@ -16,7 +16,7 @@ import torch
 from harness.site import Site, make_site
 from reeldrop.base.job import BatchLimit
 from reeldrop.config import config, profiles
-from reeldrop.render import pipeline
+from reeldrop.render import devices, pipeline
 from reeldrop.render.source import LoraSource, ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.speed.lossy import Lossy
@@ -29,7 +29,7 @@ from torch._dynamo.utils import counters
 WAYS = [name for name, _ in fast.worth_a_try("cpu") if name != "compile"]
 """What the tiny pipeline is tuned with: the compiler would take more than a minute each time."""
 
-HERE = pipeline.device_name()
+HERE = devices.name()
 NOT_COMPILED = "speed: {compile: off}"
 WAN = """\
 model: wan

@@ -37,6 +37,7 @@ OWNERS = {
     "torch": {
         "render.ahead",
         "render.clip_texts",
+        "render.devices",
         "render.lora_layers",
         "render.loras",
         "render.measure",

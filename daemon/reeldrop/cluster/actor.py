@@ -105,15 +105,15 @@ class RendererActor:
 
     def facts(self) -> Facts:
         """Return what the bridge has to know of this node and its GPU, measured now."""
-        from reeldrop.render import measure, pipeline
+        from reeldrop.render import devices
 
         self._asked = time.monotonic()
-        node, memories = socket.gethostname(), measure.device_memories()
+        node, memories = socket.gethostname(), devices.memories()
         gpu = f"{node}/{os.environ.get('CUDA_VISIBLE_DEVICES', '')}" if memories else ""
         free, total = min(memories, default=(0, 0))
         version = importlib.metadata.version("reeldrop")
         sees = self._folder is not None
-        device, gpus = pipeline.device_name(), max(1, len(memories))
+        device, gpus = devices.name(), max(1, len(memories))
         return Facts(node, device, gpu, total, free, sees, version, os.getpid(), gpus)
 
     def obey(self, number: int, order: bytes) -> None:

@@ -149,9 +149,9 @@ def _is_same(one: Path, other: Path) -> bool:
 def machine(config: Config) -> Iterator[Row]:
     """Yield the device, and whether the model can be loaded onto it."""
     from reeldrop.config import profiles  # these take seconds to import
-    from reeldrop.render import pipeline
+    from reeldrop.render import devices
 
-    yield Row("device", True, pipeline.device_name())
+    yield Row("device", True, devices.name())
     if config.provenance is not None:
         yield row_of("provenance", lambda: _try_to_sign(config))
     if config.engine == "ray":
@@ -180,9 +180,9 @@ def _try_to_sign(config: Config) -> str:
 def _too_large(own: str, config: Config) -> Iterator[Row]:
     """Yield the profiles that need more memory than the GPU of this machine has."""
     from reeldrop.config import profiles
-    from reeldrop.render import pipeline
+    from reeldrop.render import devices
 
-    device = Device(pipeline.device_name(), memory_bytes=pipeline.device_bytes() or 0)
+    device = Device(devices.name(), memory_bytes=devices.total_bytes() or 0)
     for name, reason in profiles.too_large(config, device).items():
         detail = f"key 'models.{name}.min_memory_gb': {reason}"
         yield Row(f"model {name}: memory", name != own, detail, doubt=True)
@@ -191,12 +191,12 @@ def _too_large(own: str, config: Config) -> Iterator[Row]:
 def _own_model(config: Config) -> Iterator[Row]:
     """Load the model for prompts that name none."""
     from reeldrop.config import profiles
-    from reeldrop.render import pipeline
+    from reeldrop.render import devices, pipeline
 
     try:
-        model = config.selected_model(cuda=pipeline.cuda_is_available())
+        model = config.selected_model(cuda=devices.cuda_is_available())
         yield from _too_large(model, config)
-        yield from _doubts(model, config, pipeline.device_bytes())
+        yield from _doubts(model, config, devices.total_bytes())
         if models.is_to_come(model, config):
             return
         loaded = pipeline.load(profiles.source(model, config))

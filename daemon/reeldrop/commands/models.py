@@ -68,10 +68,10 @@ HEADINGS = ("model", "for prompts", "fits", "downloaded", "video", "licence")
 
 def list_models(config: Config, *, as_json: bool) -> None:
     """Print the models of config.yaml and those that come with reeldrop."""
-    from reeldrop.render import pipeline  # imports torch: takes seconds
+    from reeldrop.render import devices  # imports torch: takes seconds
 
-    default = config.selected_model(cuda=pipeline.cuda_is_available())
-    found = list(listed(config, default, pipeline.device_bytes()))
+    default = config.selected_model(cuda=devices.cuda_is_available())
+    found = list(listed(config, default, devices.total_bytes()))
     if as_json:
         output.print_json([dataclasses.asdict(model) for model in found])
         return

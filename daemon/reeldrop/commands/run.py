@@ -40,14 +40,14 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
             from reeldrop.cluster import access
             from reeldrop.cluster.fleet import ClusterFleet
             from reeldrop.config import profiles, settings
-            from reeldrop.render import fleet, pipeline
+            from reeldrop.render import devices, fleet
             from reeldrop.service import service  # imports torch: takes seconds
 
         def read() -> tuple[Config, str]:
             found = configuration.load(configuration.find(path))
             profiles.signer(found)  # raises, so that a start ends and a reload is refused
-            model = found.selected_model(cuda=pipeline.cuda_is_available())
-            if lack := check.lack_of_memory(model, found, pipeline.device_bytes()):
+            model = found.selected_model(cuda=devices.cuda_is_available())
+            if lack := check.lack_of_memory(model, found, devices.total_bytes()):
                 structlog.get_logger().warning("model_may_not_fit", reason=lack)
             if found.engine == "ray":
                 access.require(found.ray.interface, found.ray.token_file)

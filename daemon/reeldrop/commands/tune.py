@@ -37,10 +37,10 @@ def find_fastest(config: Config, model: str, rounds: int, *, as_json: bool) -> N
     check.require_folders(config)
     log.configure(sys.stderr, for_people=True)
     from reeldrop.config import profiles
-    from reeldrop.render import pipeline
+    from reeldrop.render import devices
     from reeldrop.tune import tuned  # imports torch: takes seconds
 
-    name = model or config.selected_model(cuda=pipeline.cuda_is_available())
+    name = model or config.selected_model(cuda=devices.cuda_is_available())
     if name not in config.models:
         raise WrongUsage(f"there is no profile '{name}' under models in config.yaml")
     plain, file = profiles.untuned(name, config), config.spool / tuned.FILE_NAME
@@ -67,7 +67,7 @@ def find_fastest(config: Config, model: str, rounds: int, *, as_json: bool) -> N
 def _told(config: Config, name: str, rounds: int) -> Iterator[tuple[str, Tried | Tuned]]:
     """Yield the trials of each device, and at its end what is fastest on it."""
     from reeldrop.config import profiles
-    from reeldrop.render import pipeline
+    from reeldrop.render import devices
     from reeldrop.tune.tuning import Tuner
 
     if config.engine == "ray":
@@ -77,7 +77,7 @@ def _told(config: Config, name: str, rounds: int) -> Iterator[tuple[str, Tried |
     else:
         plain = profiles.untuned(name, config)
         tuner = Tuner(*profiles.to_tune(plain, config.allowed(name)), rounds)
-        yield from ((pipeline.device_name(), told) for told in tuner.tell())
+        yield from ((devices.name(), told) for told in tuner.tell())
 
 
 def _noted(told: Iterator[tuple[str, Tried | Tuned]]) -> Iterator[tuple[str, Tried | Tuned]]:

@@ -19,7 +19,7 @@ from reeldrop.config import builtin
 from reeldrop.config.profile_keys import Speed
 from reeldrop.prompts import rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
-from reeldrop.render import pins, pipeline, weights
+from reeldrop.render import devices, pins, pipeline, weights
 from reeldrop.render.source import LoraSource, ModelSource
 from reeldrop.speed import fast
 from reeldrop.speed.lossy import NOTHING, Lossy
@@ -152,11 +152,11 @@ def batch_limit(
     cuda: whether it is rendered on a GPU; None for what this machine has
     """
     profile, plain = config.models[name], source(name, config)
-    device = device or pipeline.device_name()
+    device = device or devices.name()
     found = _findings(name, config).get(device)
     if plain.lossy.mixes_prompts:
         return BatchLimit(1)
-    has_gpu = pipeline.cuda_is_available() if cuda is None else cuda
+    has_gpu = devices.cuda_is_available() if cuda is None else cuda
     kind = "cuda" if has_gpu and profile.placement != "cpu" else "cpu"
     switches = fast.resolve(plain.speed_on(device), kind)
     stays = profile.placement in ("auto", "cuda", "cpu") and plain.gpus == 1

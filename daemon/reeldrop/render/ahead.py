@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from reeldrop.render import pipeline, rendering
+from reeldrop.render import devices, rendering
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Batch
@@ -36,4 +36,4 @@ def _has_room_beside(loaded: LoadedPipeline) -> bool:
 @functools.cache
 def _stream_beside() -> Any:
     stream: Any = torch.cuda.Stream
-    return stream() if pipeline.cuda_is_available() else None
+    return stream() if devices.cuda_is_available() else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from reeldrop.base.errors import RendererDied
 from reeldrop.base.events import FromRenderer, RendererJoined
 from reeldrop.base.fleet import Device
-from reeldrop.render import pipeline
+from reeldrop.render import devices
 from reeldrop.render.renderer import InProcessRenderer
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class OwnRenderer:
                 self._tell(FromRenderer(OWN, event))
 
     def begin(self) -> Sequence[RendererJoined]:
-        device = Device(pipeline.device_name(), memory_bytes=pipeline.device_bytes() or 0)
+        device = Device(devices.name(), memory_bytes=devices.total_bytes() or 0)
         return (RendererJoined(OWN, device),)
 
     def renderer(self, id: str) -> Renderer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from reeldrop.base.errors import RendererDied
-from reeldrop.render import memory, pipeline
+from reeldrop.render import devices, memory, pipeline
 from reeldrop.speed.compiled import collect_garbage
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def reset_peak_memory() -> None:
     """Measure the next peak from now on."""
-    if pipeline.cuda_is_available():
+    if devices.cuda_is_available():
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_memory_mib() -> int:
     """Return the peak memory of the device since the reset; on a CPU, that of this process."""
-    if pipeline.cuda_is_available():
+    if devices.cuda_is_available():
         return torch.cuda.max_memory_allocated() >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
@@ -39,7 +39,7 @@ def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
     rendered = len(prompts)
     if loaded.renders_alone(prompts[0]):
         return 1
-    if not (pipeline.cuda_is_available() and torch.cuda.max_memory_allocated()):
+    if not (devices.cuda_is_available() and torch.cuda.max_memory_allocated()):
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         return memory.how_many_fit(memory.available_bytes(), taken / rendered)
     resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
@@ -50,19 +50,6 @@ def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
     return memory.how_many_fit(room, (peak - resident) / rendered)
 
 
-def device_memories() -> list[tuple[int, int]]:
-    """Return the free and the total memory of each GPU that this process sees, in bytes."""
-    return list(map(torch.cuda.mem_get_info, range(torch.cuda.device_count())))
-
-
-def device_free() -> int | None:
-    """Return how many bytes of the device this process can still use; None without a device."""
-    if not pipeline.cuda_is_available():
-        return None
-    free, _ = torch.cuda.mem_get_info()
-    return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-
-
 def empty_cache() -> None:
     """Give unused memory back to the device; that of garbage later, while something compiles.
 
@@ -70,7 +57,7 @@ def empty_cache() -> None:
         RendererDied: the device is broken.
     """
     collect_garbage()  # modules in reference cycles
-    if pipeline.cuda_is_available():
+    if devices.cuda_is_available():
         try:
             torch.cuda.empty_cache()
         except RuntimeError as error:

@@ -24,6 +24,7 @@ from reeldrop.base.residents import HEADROOM
 from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render import (
     clip_texts,
+    devices,
     downloads,
     dtypes,
     lora_files,
@@ -81,28 +82,6 @@ def bundled() -> Path:
     return Path(str(resources.files("reeldrop").joinpath("bundled_model")))
 
 
-def cuda_is_available() -> bool:
-    """Return whether there is a CUDA device that torch can use."""
-    return torch.cuda.is_available()
-
-
-def device_bytes() -> int | None:
-    """Return the total memory of the GPU, in bytes; None without one."""
-    return torch.cuda.mem_get_info()[1] if cuda_is_available() else None
-
-
-def device_memory() -> tuple[int, int] | None:
-    """Return the free and the total memory of the GPU, in bytes; None without one."""
-    return torch.cuda.mem_get_info() if cuda_is_available() else None
-
-
-def device_name() -> str:
-    """Return the name of the GPU, or `cpu` with its number of threads."""
-    if cuda_is_available():
-        return torch.cuda.get_device_name()
-    return f"cpu, {torch.get_num_threads()} threads"
-
-
 @functools.cache
 def versions() -> tuple[tuple[str, str], ...]:
     """Return the versions of the packages that may change what a video looks like."""
@@ -139,7 +118,7 @@ def load(
         split.split(pipe)
     placement = source.placement
     if placement == "auto":
-        free = (device_memory() or (None,))[0]
+        free = (devices.memory() or (None,))[0]
         placement = choose_placement(weight_bytes(pipe), free)
     fast_path = _fast_path(pipe, source, placement, call)
     return LoadedPipeline(
@@ -160,7 +139,7 @@ def _fast_path(pipe: Any, source: ModelSource, placement: str, call: Call) -> fa
     unsuited = {"mixed_precision": False} if source.quantization else {}
     return fast.FastPath(
         pipe,
-        fast.resolve({**source.speed_on(device_name()), **unsuited}, device),
+        fast.resolve({**source.speed_on(devices.name()), **unsuited}, device),
         device,
         source.lossy,
         call=call,
@@ -264,7 +243,7 @@ def dtypes_of(source: ModelSource, index: Mapping[str, Any]) -> Mapping[str, str
     """Return the dtype of each part on this machine, with `default` for the others."""
     if source.dtype != dtypes.AUTO:
         return {dtypes.DEFAULT: source.dtype, **source.part_dtypes}
-    if source.placement == "cpu" or not cuda_is_available():
+    if source.placement == "cpu" or not devices.cuda_is_available():
         return {dtypes.DEFAULT: "float32", **source.part_dtypes}
     if dtypes.DEFAULT in source.native_dtype:
         return {**source.native_dtype, **source.part_dtypes}
@@ -322,7 +301,7 @@ def _place(pipe: Any, placement: str) -> str:
     if placement == "cpu":
         pipe.to("cpu")
         return "cpu"
-    if not cuda_is_available():
+    if not devices.cuda_is_available():
         problem = f"placement: {placement} needs a CUDA device, and there is none"
         raise ConfigError(Mistake(problem, "use placement: auto", key="placement"))
     match placement:

@@ -17,7 +17,7 @@ import structlog
 
 from reeldrop.base.errors import RendererDied
 from reeldrop.base.residents import Memory, Resident
-from reeldrop.render import measure, memory, pipeline, split
+from reeldrop.render import devices, measure, memory, pipeline, split
 from reeldrop.render.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Residents:
             for name, loaded in self._loaded.items()
         )
         host_free = memory.available_bytes()
-        return Memory(found, measure.device_free(), host_free, pipeline.device_bytes())
+        return Memory(found, devices.free_bytes(), host_free, devices.total_bytes())
 
     def close(self) -> None:
         """Let go of all pipelines, and free the memory that they take."""

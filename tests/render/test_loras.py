@@ -24,7 +24,7 @@ from reeldrop.base.job import Job, Prompt
 from reeldrop.base.loras import LoraLimits, Loras
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
-from reeldrop.render import pipeline, recording, rendering, weights
+from reeldrop.render import pipeline, placements, recording, rendering, weights
 from reeldrop.render.loras import used
 from reeldrop.render.pipeline import LoadedPipeline
 from reeldrop.render.source import LoraSource, ModelSource
@@ -180,10 +180,10 @@ def test_what_is_always_used_is_part_of_the_weights(each: Case) -> None:
     both = (("a", 1.0), ("b", 1.0))
     assert psnr(frames(wanted, prompt(each, both)), frames(loaded, prompt(each, A))) >= LIKE_DB
     assert [("b", 1.0)] == [(one.name, one.weight) for one in used(loaded.loras, ())]
-    least = pipeline.weight_bytes(each.load(loras=(), speed={"mixed_precision": False}).pipe)
+    least = placements.weight_bytes(each.load(loras=(), speed={"mixed_precision": False}).pipe)
     [a] = [lora for lora in each.source.loras if lora.name == "a"]
     added = sum(t.numel() * 4 for t in safetensors.torch.load_file(a.location).values())
-    assert least + added == pipeline.weight_bytes(loaded.pipe)
+    assert least + added == placements.weight_bytes(loaded.pipe)
     source = replace(each.source, loras=always)
     assert weights.size(source) == least + added
 
@@ -338,8 +338,8 @@ def test_they_move_with_the_weights(wan: Case) -> None:
     loaded = wan.load()
     asked: tuple[Loras, ...] = ((), A, BOTH)
     before = [frames(loaded, prompt(wan, one)) for one in asked]
-    pipeline.keep_in_host_memory(loaded)
-    moved = pipeline.bring_back(loaded)
+    placements.keep_in_host_memory(loaded)
+    moved = placements.bring_back(loaded)
     for wanted, one in zip(before, asked, strict=True):
         assert np.array_equal(wanted, frames(moved, prompt(wan, one)))
     accelerate.cpu_offload(moved.pipe.transformer, torch.device("cpu"))

@@ -15,7 +15,16 @@ from diffusers.guiders import ClassifierFreeGuidance
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import ConfigError
 from reeldrop.base.job import Job, Prompt, Rendered
-from reeldrop.render import devices, dtypes, parts, pipeline, recording, rendering, weights
+from reeldrop.render import (
+    devices,
+    dtypes,
+    parts,
+    pipeline,
+    placements,
+    recording,
+    rendering,
+    weights,
+)
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed.lossy import Lossy
 from reeldrop.store import sidecars
@@ -218,10 +227,9 @@ def test_quantized_weights(wan_pipeline: Path) -> None:
     for kind, name in (("int8", "Int8Tensor"), ("float8", "Float8Tensor")):
         loaded = load(wan_pipeline, dtype="bfloat16", quantization=kind)
         assert name == type(loaded.pipe.transformer.proj_out.weight).__name__
-        assert (
-            0.5 < pipeline.denoiser_bytes(loaded.pipe) / pipeline.denoiser_bytes(whole.pipe) < 0.8
-        )
-        saved = pipeline.weight_bytes(whole.pipe) - pipeline.weight_bytes(loaded.pipe)
+        least, most = (placements.denoiser_bytes(one.pipe) for one in (loaded, whole))
+        assert 0.5 < least / most < 0.8
+        saved = placements.weight_bytes(whole.pipe) - placements.weight_bytes(loaded.pipe)
         expected = weights.size(whole.source) - weights.size(loaded.source)
         assert 0 < saved <= expected  # norms and scales are not converted
         difference = abs(frames(loaded).astype(int) - plain.astype(int))
@@ -233,7 +241,7 @@ def test_the_size_of_a_model_follows_from_the_dtype_of_each_part(wan_pipeline: P
     """Before it is loaded as after it, but for the layers that its class keeps in float32."""
     settings: dict[str, Any] = {"dtype": "bfloat16", "part_dtypes": {"text_encoder": "float32"}}
     loaded = load(wan_pipeline, **settings)
-    assert 0.9 < weights.size(loaded.source) / pipeline.weight_bytes(loaded.pipe) <= 1
+    assert 0.9 < weights.size(loaded.source) / placements.weight_bytes(loaded.pipe) <= 1
 
 
 def test_quantization_without_torchao(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:

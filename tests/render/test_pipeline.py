@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from harness.fakes import save_tiny_wan
 from reeldrop.base.errors import ConfigError
-from reeldrop.render import devices, pipeline
+from reeldrop.render import devices, pipeline, placements
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 
 
@@ -234,7 +234,7 @@ def test_a_gpu_placement_without_a_gpu_is_refused(placement: str, tiny_pipeline:
 )
 def test_the_whole_pipeline_goes_where_it_fits(free_bytes: int | None, placement: str) -> None:
     """Parts are offloaded only if weights and activations do not fit the GPU."""
-    assert placement == pipeline.choose_placement(100, free_bytes)
+    assert placement == placements.choose(100, free_bytes)
 
 
 def test_the_versions_are_those_that_decide_the_picture() -> None:

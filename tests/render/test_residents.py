@@ -27,7 +27,7 @@ from reeldrop.base.events import (
 )
 from reeldrop.base.job import Batch, Member, Prompt
 from reeldrop.base.residents import Memory, Resident
-from reeldrop.render import measure, memory, pipeline, rendering, weights
+from reeldrop.render import measure, memory, pipeline, placements, rendering, weights
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.residents import Residents
@@ -201,8 +201,8 @@ def test_a_model_that_can_not_come_back_leaves_the_device(
     def failing(_pipe: object, _placement: str) -> str:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(pipeline, "_place", failing)
-    monkeypatch.setattr(pipeline, "keep_in_host_memory", moved.append)
+    monkeypatch.setattr(placements, "put", failing)
+    monkeypatch.setattr(placements, "keep_in_host_memory", moved.append)
     with pytest.raises(torch.OutOfMemoryError):
         found.make_ready("tiny")
     assert [found._loaded["tiny"]] == moved
@@ -220,7 +220,7 @@ def test_a_model_that_host_memory_takes_in_part_is_not_ready(
     def failing(_loaded: LoadedPipeline) -> None:
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
-    monkeypatch.setattr(pipeline, "keep_in_host_memory", failing)
+    monkeypatch.setattr(placements, "keep_in_host_memory", failing)
     with pytest.raises(RuntimeError):
         found.release("tiny", keeps=True)
     assert found.ready("tiny") is None
@@ -382,7 +382,7 @@ def test_what_host_memory_can_not_keep_goes_all_the_same(
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
     told.render(prompt("tiny"))
-    monkeypatch.setattr(pipeline, "keep_in_host_memory", failing)
+    monkeypatch.setattr(placements, "keep_in_host_memory", failing)
     told.release("tiny", keeps=True)
     assert () == told.memory.residents
     told.render(prompt("tiny"))

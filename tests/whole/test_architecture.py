@@ -42,6 +42,7 @@ OWNERS = {
         "render.loras",
         "render.measure",
         "render.pipeline",
+        "render.placements",
         "render.previews",
         "render.renderer",
         "render.rendering",

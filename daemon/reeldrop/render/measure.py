@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from reeldrop.base.errors import RendererDied
-from reeldrop.render import devices, memory, pipeline
+from reeldrop.render import devices, memory, placements
 from reeldrop.speed.compiled import collect_garbage
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
         return memory.how_many_fit(memory.available_bytes(), taken / rendered)
     resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
     if loaded.placement == "model_offload":  # the denoiser is on the device only during renders
-        resident += pipeline.denoiser_bytes(loaded.pipe)
+        resident += placements.denoiser_bytes(loaded.pipe)
     free, _ = torch.cuda.mem_get_info()
     room = free + torch.cuda.memory_reserved() - resident
     return memory.how_many_fit(room, (peak - resident) / rendered)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -20,7 +19,6 @@ import torch
 
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.base.job import Capabilities, Prompt
-from reeldrop.base.residents import HEADROOM
 from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render import (
     clip_texts,
@@ -30,6 +28,7 @@ from reeldrop.render import (
     lora_files,
     loras,
     parts,
+    placements,
     problems,
     quiet,
     split,
@@ -41,7 +40,6 @@ from reeldrop.render.lora_files import LoraFile
 from reeldrop.render.ranks import Ranks
 from reeldrop.render.source import ModelSource as ModelSource
 from reeldrop.speed import fast
-from reeldrop.speed.denoisers import denoisers, made_of
 from reeldrop.speed.unet3d import Call
 
 _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
@@ -119,13 +117,13 @@ def load(
     placement = source.placement
     if placement == "auto":
         free = (devices.memory() or (None,))[0]
-        placement = choose_placement(weight_bytes(pipe), free)
+        placement = placements.choose(placements.weight_bytes(pipe), free)
     fast_path = _fast_path(pipe, source, placement, call)
     return LoadedPipeline(
         source=source,
         pipe=pipe,
         capabilities=capabilities,
-        device=_place(pipe, placement),
+        device=placements.put(pipe, placement),
         dtype=dtypes.in_words(wanted_dtypes),
         revision=_commit(pipe) or source.revision,
         placement=placement,
@@ -152,31 +150,8 @@ def _fast_path(pipe: Any, source: ModelSource, placement: str, call: Call) -> fa
 def optimized(loaded: LoadedPipeline, source: ModelSource) -> LoadedPipeline:
     """Apply the optimizations of `source` to a pipeline that has none, and place it."""
     fast_path = _fast_path(loaded.pipe, source, loaded.placement, loaded.fast_path.call)
-    device = _place(loaded.pipe, loaded.placement)
+    device = placements.put(loaded.pipe, loaded.placement)
     return dataclasses.replace(loaded, source=source, device=device, fast_path=fast_path)
-
-
-def place_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
-    """Move a pipeline to a placement that takes less GPU memory; see `ModelSource`."""
-    loaded.fast_path.let_go_of_forms()
-    device = _place(loaded.pipe, placement)
-    return dataclasses.replace(loaded, device=device, placement=placement)
-
-
-def keep_in_host_memory(loaded: LoadedPipeline) -> None:
-    """Move a pipeline's weights from the device to host memory; free its other device memory."""
-    loaded.fast_path.let_go_of_forms()
-    if (texts := loaded.fast_path.texts) is not None:
-        texts.forget()
-    for part in _modules(loaded.pipe):  # not `pipe.to`, which warns of float16 on a CPU
-        part.to("cpu")
-
-
-def bring_back(loaded: LoadedPipeline) -> LoadedPipeline:
-    """Move a pipeline's weights from host memory back to the device."""
-    device = _place(loaded.pipe, loaded.placement)
-    loaded.fast_path.make_forms_again()
-    return dataclasses.replace(loaded, device=device)
 
 
 def _folder(source: ModelSource, tell: downloads.Tell | None) -> tuple[str, Unavailable | None]:
@@ -263,55 +238,6 @@ def _require_parts(pipe: Any, source: ModelSource) -> None:
             problem = f"{type(pipe).__name__} has no part '{part}'"
             key = f"models.{source.name}.dtype.{part}"
             raise ConfigError(Mistake(problem, did_you_mean(part, known), key=key))
-
-
-def choose_placement(weight_bytes: int, free_bytes: int | None) -> str:
-    """Return the placement: cuda if the whole pipeline fits, else model_offload; cpu without a GPU.
-
-    `free_bytes` is the GPU's free memory, None without a GPU.
-    """
-    if free_bytes is None:
-        return "cpu"
-    return "cuda" if weight_bytes * HEADROOM <= free_bytes else "model_offload"
-
-
-def weight_bytes(pipe: Any) -> int:
-    """Return the size of a pipeline's weights."""
-    return sum(map(_part_bytes, _modules(pipe)))
-
-
-def _modules(pipe: Any) -> list[torch.nn.Module]:
-    return [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
-
-
-def denoiser_bytes(pipe: Any) -> int:
-    """Return the size of the largest denoiser's weights, which model offload moves."""
-    return max(map(_part_bytes, denoisers(pipe)), default=0)
-
-
-def _part_bytes(part: object) -> int:
-    if not isinstance(part, torch.nn.Module):
-        return 0
-    tensors = itertools.chain.from_iterable(map(made_of, part.parameters()))
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _place(pipe: Any, placement: str) -> str:
-    """Place a pipeline and return the device's name."""
-    if placement == "cpu":
-        pipe.to("cpu")
-        return "cpu"
-    if not devices.cuda_is_available():
-        problem = f"placement: {placement} needs a CUDA device, and there is none"
-        raise ConfigError(Mistake(problem, "use placement: auto", key="placement"))
-    match placement:
-        case "cuda":
-            pipe.to("cuda")
-        case "model_offload":
-            pipe.enable_model_cpu_offload()
-        case "sequential_offload":
-            pipe.enable_sequential_cpu_offload()
-    return f"cuda ({torch.cuda.get_device_name()}, {placement})"
 
 
 def _commit(pipe: Any) -> str | None:

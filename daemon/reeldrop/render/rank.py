@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from reeldrop.base.errors import RenderCancelled
-from reeldrop.render import measure, pipeline, rendering, split
+from reeldrop.render import measure, pipeline, placements, rendering, split
 from reeldrop.render.orders import Answer, Call, Failed, Order, Place, Ready, Render, Said, Seat
 from reeldrop.render.pipeline import LoadedPipeline
 
@@ -53,7 +53,7 @@ class Follower:
             if isinstance(order, Render):
                 rendering.follow(self._loaded, order.prompts, self._await_call, self._end_call)
             else:
-                self._loaded = pipeline.place_again(self._loaded, order.placement)
+                self._loaded = placements.put_again(self._loaded, order.placement)
 
         if error := _error_of(act):
             self._link.send(Failed(error, self._is_calling))

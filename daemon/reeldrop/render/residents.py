@@ -17,7 +17,7 @@ import structlog
 
 from reeldrop.base.errors import RendererDied
 from reeldrop.base.residents import Memory, Resident
-from reeldrop.render import devices, measure, memory, pipeline, split
+from reeldrop.render import devices, measure, memory, pipeline, placements, split
 from reeldrop.render.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ class Residents:
 
     def _back(self, model: str) -> LoadedPipeline:
         try:
-            loaded = pipeline.bring_back(self._loaded[model])
+            loaded = placements.bring_back(self._loaded[model])
         except RuntimeError:  # too little memory: the device must not keep some of the parts
-            pipeline.keep_in_host_memory(self._loaded[model])
+            placements.keep_in_host_memory(self._loaded[model])
             raise
         self._kept.discard(model)
         return loaded
@@ -105,7 +105,7 @@ class Residents:
         with self.stays:
             if loaded.ranks is not None:
                 loaded.ranks.place_again(placement)
-            moved = pipeline.place_again(loaded, placement)
+            moved = placements.put_again(loaded, placement)
         self._loaded[loaded.source.name] = moved
         return moved
 
@@ -117,7 +117,7 @@ class Residents:
         with self.stays:
             if keeps and self._loaded[model].ranks is None:
                 self._kept.add(model)  # first: if the move fails halfway, it is not ready
-                pipeline.keep_in_host_memory(self._loaded[model])
+                placements.keep_in_host_memory(self._loaded[model])
             else:
                 self._discard(model)
         measure.empty_cache()
@@ -172,7 +172,7 @@ class Residents:
 
 
 def _resident(loaded: LoadedPipeline, *, is_ready: bool) -> Resident:
-    size = pipeline.weight_bytes(loaded.pipe)
+    size = placements.weight_bytes(loaded.pipe)
     if is_ready and loaded.placement == "cuda":
         return Resident(loaded.source.name, device_bytes=size)
     return Resident(loaded.source.name, host_bytes=size, is_ready=is_ready)

@@ -21,7 +21,7 @@ from reeldrop.base.errors import ReeldropError, RenderError
 from reeldrop.base.job import Prompt
 from reeldrop.base.trial import Trial, Tried, Tuned
 from reeldrop.host import log
-from reeldrop.render import measure, pipeline, rendering
+from reeldrop.render import measure, pipeline, placements, rendering
 from reeldrop.render.pipeline import LoadedPipeline, ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.speed.lossy import NOTHING, Lossy
@@ -154,7 +154,7 @@ class Tuner:
         """Compile first in another process, which may crash; it fills the cache for this one."""
         what, speed = f"compile {how}", {**self.speed, "compile": how}
         source = dataclasses.replace(self.source, speed=speed, lossy=NOTHING)
-        pipeline.keep_in_host_memory(self.loaded)  # the other process needs the device
+        placements.keep_in_host_memory(self.loaded)  # the other process needs the device
         measure.empty_cache()
         apart = multiprocessing.get_context("spawn")
         try:

@@ -30,7 +30,8 @@ from order import Order
 from reeldrop.base.job import Prompt
 from reeldrop.host import log
 from reeldrop.render import devices, pipeline, rendering
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.source import ModelSource
 from reeldrop.speed import compiled
 from reeldrop.tune.likeness import psnr_db
 

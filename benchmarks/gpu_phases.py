@@ -26,7 +26,8 @@ import torch
 from order import Order
 from reeldrop.base.job import Prompt
 from reeldrop.render import pipeline, rendering
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.source import ModelSource
 from reeldrop.speed import channels_last, compiled, fast
 
 if TYPE_CHECKING:

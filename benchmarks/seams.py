@@ -25,7 +25,8 @@ import numpy as np
 from reeldrop.base.job import Prompt
 from reeldrop.base.windows import Windows
 from reeldrop.render import pipeline, rendering
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.source import ModelSource
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 

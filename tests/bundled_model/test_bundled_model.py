@@ -9,7 +9,8 @@ import pytest
 from bundled_model import artefact, judge, world
 from reeldrop.base.job import Prompt
 from reeldrop.render import rendering
-from reeldrop.render.pipeline import LoadedPipeline, bundled, load
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.pipeline import bundled, load
 from reeldrop.render.source import ModelSource
 from reeldrop.speed import fast
 

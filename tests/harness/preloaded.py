@@ -15,6 +15,8 @@ from typing import Any
 
 import diffusers
 from reeldrop.render import pipeline
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.source import ModelSource
 
 _OFTEN = 2
 """After this many loads by forks, the zygote loads a pipeline."""
@@ -56,7 +58,7 @@ class Preloaded:
     def offer(self) -> None:
         """In a fork: let reeldrop's first load of each of these pipelines return it at once."""
 
-        def load(source: pipeline.ModelSource, *tell: Any, **how: Any) -> pipeline.LoadedPipeline:
+        def load(source: ModelSource, *tell: Any, **how: Any) -> LoadedPipeline:
             own = vars(diffusers.DiffusionPipeline)["from_pretrained"]
             is_other = own is not _from_pretrained or not os.path.isabs(source.location)
             if is_other or source.loras or source.gpus > 1 or how:

@@ -426,6 +426,7 @@ def _warm_up() -> None:
     from reeldrop.commands import cli
     from reeldrop.config import builtin
     from reeldrop.render import pipeline, rendering
+    from reeldrop.render.source import ModelSource
     from reeldrop.video import encoder
 
     typer.main.get_command = functools.cache(typer.main.get_command)
@@ -436,7 +437,7 @@ def _warm_up() -> None:
     prompt = Prompt(1, "a", "m", tuple(settings.items()), 1, 8, ("mp4",))
     with tempfile.TemporaryDirectory() as folder:
         place = save_tiny_pipeline(Path(folder) / "tiny", blocks=1)
-        loaded = pipeline.load(pipeline.ModelSource("m", str(place)))
+        loaded = pipeline.load(ModelSource("m", str(place)))
         (frames,) = rendering.render(loaded, (prompt,), lambda _step: None)
         for kind in ("mp4", "jpg", "gif"):
             encoder.encode(frames, Path(folder) / f"a.{kind}", kind, 8.0, "")

@@ -23,8 +23,8 @@ from harness.zygote import REELDROP
 from huggingface_hub import _tree_cache, constants
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.render import downloads, pins, pipeline
-from reeldrop.render.pipeline import ModelSource
 from reeldrop.render.repository import Repository
+from reeldrop.render.source import ModelSource
 
 NAME = "somebody/model"
 LARGE_BYTES = 24 << 20

@@ -21,8 +21,9 @@ from reeldrop.commands import check as checking
 from reeldrop.commands import check_file
 from reeldrop.config.config import load
 from reeldrop.render import chunks, pipeline, rendering
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.renderer import InProcessRenderer
+from reeldrop.render.source import ModelSource
 from reeldrop.store import described
 
 # What diffusers' pipelines warn of is their own business.

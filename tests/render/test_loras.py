@@ -25,8 +25,8 @@ from reeldrop.base.loras import LoraLimits, Loras
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.render import pipeline, placements, recording, rendering, weights
+from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.loras import used
-from reeldrop.render.pipeline import LoadedPipeline
 from reeldrop.render.source import LoraSource, ModelSource
 from reeldrop.speed.unet3d import Call
 from reeldrop.store import sidecars

@@ -25,7 +25,8 @@ from reeldrop.render import (
     rendering,
     weights,
 )
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.source import ModelSource
 from reeldrop.speed.lossy import Lossy
 from reeldrop.store import sidecars
 

@@ -12,7 +12,8 @@ from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from harness.fakes import save_tiny_wan
 from reeldrop.base.errors import ConfigError
 from reeldrop.render import devices, pipeline, placements
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.source import ModelSource
 
 
 @pytest.fixture(scope="module")

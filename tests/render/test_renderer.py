@@ -43,8 +43,9 @@ from reeldrop.base.events import (
 from reeldrop.base.job import Batch, Cause, Member, Prompt, Scalar
 from reeldrop.render import ahead, fitting, pipeline, renderer, rendering, sound, unread
 from reeldrop.render.fleet import OWN, OwnRenderer
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.renderer import InProcessRenderer
+from reeldrop.render.source import ModelSource
 from torch import nn
 from transformers import CLIPTextModel
 

@@ -28,9 +28,10 @@ from reeldrop.base.events import (
 from reeldrop.base.job import Batch, Member, Prompt
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.render import measure, memory, pipeline, placements, rendering, weights
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.residents import Residents
+from reeldrop.render.source import ModelSource
 from reeldrop.speed.compiled import wait_for_compiler
 from reeldrop.speed.fast import FastPath
 

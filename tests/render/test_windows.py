@@ -20,9 +20,9 @@ from reeldrop.config.profile_keys import Profile
 from reeldrop.prompts import parsing
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.render import pipeline, recording, rendering, windows
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.rendering import Footage
-from reeldrop.render.source import LoraSource
+from reeldrop.render.source import LoraSource, ModelSource
 from reeldrop.speed.compiled import wait_for_compiler
 from reeldrop.speed.denoisers import denoisers
 from reeldrop.store import described

@@ -16,7 +16,7 @@ from harness.processes import FAULTY, await_that
 from harness.site import Daemon, Site
 from reeldrop.base.residents import HEADROOM
 from reeldrop.render import weights
-from reeldrop.render.pipeline import ModelSource
+from reeldrop.render.source import ModelSource
 
 
 @pytest.fixture

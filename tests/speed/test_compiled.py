@@ -25,7 +25,8 @@ from harness.site import Daemon, Site
 from reeldrop.base.events import BatchFailed, BatchRendered
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
 from reeldrop.render import measure, pipeline, renderer, rendering, residents
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.source import ModelSource
 from reeldrop.speed import compiled, fast, forms
 from reeldrop.speed.fast import FastPath, Options
 from reeldrop.speed.forms import Forms, Shape

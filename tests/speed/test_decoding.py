@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from reeldrop.render import pipeline
-from reeldrop.render.pipeline import ModelSource
+from reeldrop.render.source import ModelSource
 from reeldrop.speed import decoding
 
 

@@ -14,7 +14,8 @@ import torch
 from accelerate import cpu_offload
 from reeldrop.base.job import Prompt, Scalar
 from reeldrop.render import pipeline, rendering
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.source import ModelSource
 from reeldrop.speed import fast, mixed_precision
 from reeldrop.speed.denoisers import parts
 from reeldrop.speed.fast import Options

@@ -13,7 +13,8 @@ from harness.site import Site
 from reeldrop.base.job import Prompt, Scalar
 from reeldrop.config import config, profiles
 from reeldrop.render import pipeline, rendering
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.source import ModelSource
 from reeldrop.speed.lossy import NOTHING, Lossy
 from reeldrop.tune import tuning
 from reeldrop.tune.likeness import psnr_db

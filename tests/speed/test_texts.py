@@ -9,7 +9,7 @@ import torch
 from harness.fakes import save_tiny_pipeline, save_tiny_wan
 from harness.models import save
 from reeldrop.render import pipeline
-from reeldrop.render.pipeline import ModelSource
+from reeldrop.render.source import ModelSource
 from reeldrop.speed.texts import MOST, Texts
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from reeldrop.base.errors import PromptError, UnfinishedError
 from reeldrop.base.job import Prompt
 from reeldrop.render import pipeline, rendering
-from reeldrop.render.pipeline import ModelSource
+from reeldrop.render.source import ModelSource
 from reeldrop.video import encoder, mp4_index
 
 SETTINGS = "prompt: 大 bird\nseed: 7\n" + "rendered: 'x'\n" * 20

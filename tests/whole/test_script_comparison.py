@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from harness.site import Site, make_site
 from reeldrop.base.job import Prompt
 from reeldrop.render import pipeline, rendering
-from reeldrop.render.pipeline import ModelSource
+from reeldrop.render.source import ModelSource
 from reeldrop.speed import fast
 
 PROMPTS = (

@@ -30,7 +30,7 @@ from reeldrop.video.signing import Signer
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
     from reeldrop.config.profile_keys import Lora
-    from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.loaded import LoadedPipeline
 
 MAX_TOGETHER = {"cuda": 16, "cpu": 4}
 """Upper bound on a batch if neither the profile nor `reeldrop tune` sets one. A larger batch saves

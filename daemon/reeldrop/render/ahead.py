@@ -11,7 +11,7 @@ from reeldrop.render import devices, rendering
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Batch
-    from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.loaded import LoadedPipeline
 
 
 @torch.inference_mode()

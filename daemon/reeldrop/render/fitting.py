@@ -22,7 +22,7 @@ from reeldrop.speed.compiled import is_compiling, wait_for_compiler
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Batch, Frames, Prompt, Rendered
-    from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.loaded import LoadedPipeline
     from reeldrop.render.previews import Previews
     from reeldrop.render.rendering import Footage
     from reeldrop.render.residents import Residents

@@ -14,7 +14,7 @@ from reeldrop.speed.compiled import collect_garbage
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Prompt
-    from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.loaded import LoadedPipeline
 
 
 def reset_peak_memory() -> None:

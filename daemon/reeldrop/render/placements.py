@@ -18,7 +18,7 @@ from reeldrop.render import devices
 from reeldrop.speed.denoisers import denoisers, made_of
 
 if TYPE_CHECKING:
-    from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.loaded import LoadedPipeline
 
 
 def choose(weight_bytes: int, free_bytes: int | None) -> str:

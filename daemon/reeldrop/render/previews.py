@@ -23,7 +23,8 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Batch, Frames, Prompt
-    from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+    from reeldrop.render.loaded import LoadedPipeline
+    from reeldrop.render.source import ModelSource
 
 SIDE = 160
 """Longest side, in pixels. At this size a JPEG has 16 kB at most, if it shows noise."""

@@ -17,8 +17,8 @@ from typing import Any
 
 from reeldrop.base.errors import RenderCancelled
 from reeldrop.render import measure, pipeline, placements, rendering, split
+from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.orders import Answer, Call, Failed, Order, Place, Ready, Render, Said, Seat
-from reeldrop.render.pipeline import LoadedPipeline
 
 
 class Follower:

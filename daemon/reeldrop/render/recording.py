@@ -11,7 +11,7 @@ from reeldrop.speed import decoding
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Prompt
-    from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.loaded import LoadedPipeline
     from reeldrop.render.rendering import Footage
 
 

@@ -44,9 +44,10 @@ from reeldrop.base.events import (
 from reeldrop.base.job import Batch, Cause, Rendered
 from reeldrop.render import ahead, measure
 from reeldrop.render.fitting import Fitting
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.previews import Previews
 from reeldrop.render.residents import Residents
+from reeldrop.render.source import ModelSource
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reeldrop.base.job import Frames, Prompt
     from reeldrop.base.sound import Sound
     from reeldrop.render.chunks import Reader
-    from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.loaded import LoadedPipeline
     from reeldrop.render.previews import Preview
 
 GUIDANCE = ("true_cfg_scale", "guidance_scale")

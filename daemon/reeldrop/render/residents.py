@@ -22,7 +22,8 @@ from reeldrop.render.ranks import Ranks
 
 if TYPE_CHECKING:
     from reeldrop.render import downloads
-    from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+    from reeldrop.render.loaded import LoadedPipeline
+    from reeldrop.render.source import ModelSource
 
 _log = structlog.get_logger()
 

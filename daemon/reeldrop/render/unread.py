@@ -11,7 +11,7 @@ from reeldrop.render.classes import kind_of
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Prompt
-    from reeldrop.render.pipeline import LoadedPipeline
+    from reeldrop.render.loaded import LoadedPipeline
 
 _NO_LIMIT = 100_000
 """transformers gives a tokenizer without a limit a much larger one."""

@@ -14,7 +14,7 @@ from reeldrop.render import checkpoint, downloads, dtypes, lora_files, pipeline,
 from reeldrop.speed import denoisers
 
 if TYPE_CHECKING:
-    from reeldrop.render.pipeline import ModelSource
+    from reeldrop.render.source import ModelSource
 
 UNREADABLE = 1
 """The size of a model whose files can't be read."""

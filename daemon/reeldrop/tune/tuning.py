@@ -22,7 +22,8 @@ from reeldrop.base.job import Prompt
 from reeldrop.base.trial import Trial, Tried, Tuned
 from reeldrop.host import log
 from reeldrop.render import measure, pipeline, placements, rendering
-from reeldrop.render.pipeline import LoadedPipeline, ModelSource
+from reeldrop.render.loaded import LoadedPipeline
+from reeldrop.render.source import ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.speed.lossy import NOTHING, Lossy
 from reeldrop.speed.untouched import Untouched

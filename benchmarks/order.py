@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 from reeldrop.config import config
-from reeldrop.render import pipeline
+from reeldrop.render.source import bundled_model
 
 PROMPTS = (
     "A red balloon rising over the sea",
@@ -72,7 +72,7 @@ def of_bundled(videos: int, **changes: Any) -> Order:
     """Return an order for the bundled model; `changes` are to its profile's defaults."""
     profile = shipped(SMALL)
     profile["defaults"] |= changes
-    return Order(pipeline.bundled(), profile, videos)
+    return Order(bundled_model(), profile, videos)
 
 
 def of_folder(folder: Path, videos: int, **changes: Any) -> Order:

@@ -26,7 +26,7 @@ from reeldrop.base.job import Prompt
 from reeldrop.base.windows import Windows
 from reeldrop.render import pipeline, rendering
 from reeldrop.render.loaded import LoadedPipeline
-from reeldrop.render.source import ModelSource
+from reeldrop.render.source import ModelSource, bundled_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
@@ -109,7 +109,7 @@ def measure(
 ) -> dict[str, Any]:
     """Return all figures."""
     source = ModelSource(
-        "bundled", str(pipeline.bundled()), variant="fp16", window=window, overlap=overlap
+        "bundled", str(bundled_model()), variant="fp16", window=window, overlap=overlap
     )
     loaded = pipeline.load(source)
     examples = captions.held_out_captions(count, SEED)

@@ -10,8 +10,8 @@ from bundled_model import artefact, judge, world
 from reeldrop.base.job import Prompt
 from reeldrop.render import rendering
 from reeldrop.render.loaded import LoadedPipeline
-from reeldrop.render.pipeline import bundled, load
-from reeldrop.render.source import ModelSource
+from reeldrop.render.pipeline import load
+from reeldrop.render.source import ModelSource, bundled_model
 from reeldrop.speed import fast
 
 MODEL = Path(__file__).parents[2] / "daemon" / "reeldrop" / "bundled_model"
@@ -38,7 +38,7 @@ def pipeline() -> artefact.TextToVideoSDPipeline:
 def loaded() -> LoadedPipeline:
     """The shipped model as reeldrop loads it: with its ways to render the same in less time."""
     speed: dict[str, bool | str] = {**fast.PLAIN, "exact": True}
-    return load(ModelSource("bundled", str(bundled()), variant="fp16", speed=speed))
+    return load(ModelSource("bundled", str(bundled_model()), variant="fp16", speed=speed))
 
 
 def film(

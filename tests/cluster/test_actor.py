@@ -34,8 +34,7 @@ from reeldrop.cluster.actor import RendererActor, placed
 from reeldrop.cluster.outbox import Outbox
 from reeldrop.cluster.proxy import ClusterRenderer
 from reeldrop.cluster.wire import Order, Setup
-from reeldrop.render import pipeline
-from reeldrop.render.source import ModelSource
+from reeldrop.render.source import ModelSource, bundled_model
 
 MARKER, SECRET = "marker-1", "what only the service knows"
 
@@ -48,7 +47,7 @@ class Wire:
             "tiny": ModelSource("tiny", str(tiny)),
             "gone": ModelSource("gone", str(tiny / "gone")),
         }
-        bundled = str(pipeline.bundled())
+        bundled = str(bundled_model())
         setup = Setup(sources, bundled, "auto", results, MARKER, SECRET)
         self.folder = tiny
         self.actor = RendererActor(pickle.dumps(setup))

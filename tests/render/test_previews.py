@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from reeldrop.base.events import BatchFailed, BatchRendered, Event, Previewed
 from reeldrop.base.job import Batch, Member, Prompt
-from reeldrop.render import pipeline, previews
+from reeldrop.render import previews
 from reeldrop.render.renderer import InProcessRenderer
-from reeldrop.render.source import ModelSource
+from reeldrop.render.source import ModelSource, bundled_model
 from structlog.testing import capture_logs
 
 SETTINGS = {"num_frames": 8, "height": 128, "width": 128, "num_inference_steps": 4}
@@ -29,7 +29,7 @@ class Bundled:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._previewed: list[Previewed] = []
         source = ModelSource(
-            "bundled", str(pipeline.bundled()), variant="fp16", preview_steps=preview_steps
+            "bundled", str(bundled_model()), variant="fp16", preview_steps=preview_steps
         )
         self._renderer = InProcessRenderer({"bundled": source}, self._take)
 

@@ -15,7 +15,7 @@ from accelerate import cpu_offload
 from reeldrop.base.job import Prompt, Scalar
 from reeldrop.render import pipeline, rendering
 from reeldrop.render.loaded import LoadedPipeline
-from reeldrop.render.source import ModelSource
+from reeldrop.render.source import ModelSource, bundled_model
 from reeldrop.speed import fast, mixed_precision
 from reeldrop.speed.denoisers import parts
 from reeldrop.speed.fast import Options
@@ -193,7 +193,7 @@ _FILMED = [
 @pytest.fixture(scope="module")
 def filmed() -> np.ndarray:
     """What the bundled model films without any of the ways."""
-    return render(loaded_with(pipeline.bundled(), OFF, variant="fp16"), *_FILMED)
+    return render(loaded_with(bundled_model(), OFF, variant="fp16"), *_FILMED)
 
 
 @pytest.mark.parametrize(("speed", "least"), [(FLOAT32, 70), (ON, 50)], ids=["float32", "all"])
@@ -201,7 +201,7 @@ def test_the_bundled_model_gives_the_same_frames(
     speed: dict[str, bool | str], least: int, filmed: np.ndarray
 ) -> None:
     """In small; alone and together."""
-    quick = loaded_with(pipeline.bundled(), speed, variant="fp16")
+    quick = loaded_with(bundled_model(), speed, variant="fp16")
     assert psnr_db(filmed, render(quick, *_FILMED)) > least
     assert psnr_db(filmed[:1], render(quick, _FILMED[0])) > least
 

@@ -14,7 +14,7 @@ from reeldrop.base.job import Prompt, Scalar
 from reeldrop.config import config, profiles
 from reeldrop.render import pipeline, rendering
 from reeldrop.render.loaded import LoadedPipeline
-from reeldrop.render.source import ModelSource
+from reeldrop.render.source import ModelSource, bundled_model
 from reeldrop.speed.lossy import NOTHING, Lossy
 from reeldrop.tune import tuning
 from reeldrop.tune.likeness import psnr_db
@@ -102,7 +102,7 @@ def test_what_is_reused_at_once_is_exact(prompts: list[Prompt], tiny_pipeline: P
 def test_the_bundled_model_comes_near() -> None:
     """With every other step shallow, the frames are close; with one full step, not."""
     one = prompt("a red ball rolls left", num_frames=8, height=64, width=64, guidance_scale=1.5)
-    folder = pipeline.bundled()
+    folder = bundled_model()
     plain, every_other, one_step = (
         render(load(folder, Lossy(deep_cache=interval), variant="fp16"), one)
         for interval in (1, 2, 10)

@@ -168,7 +168,8 @@ class RendererActor:
 
     def _here(self, sources: Mapping[str, ModelSource]) -> Mapping[str, ModelSource]:
         """Return the sources with paths on this machine."""
-        from reeldrop.render import pins, pipeline
+        from reeldrop.render import pins
+        from reeldrop.render.source import bundled_model
 
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reeldrop"
         with contextlib.suppress(OSError):  # without it, no commit is kept
@@ -176,7 +177,7 @@ class RendererActor:
         found = {}
         for name, source in sources.items():
             is_bundled = source.location == self._setup.bundled
-            location = str(pipeline.bundled()) if is_bundled else source.location
+            location = str(bundled_model()) if is_bundled else source.location
             found[name] = dataclasses.replace(
                 source, location=location, pins=cache / pins.FILE_NAME
             )

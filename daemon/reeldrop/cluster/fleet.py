@@ -45,7 +45,7 @@ from reeldrop.cluster.wire import (
     Trouble,
 )
 from reeldrop.config import profiles
-from reeldrop.render import pipeline
+from reeldrop.render.source import bundled_model
 from reeldrop.video import received
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class ClusterFleet:
         except OSError as error:  # the results can't be reached: use the network
             _log.warning("no_marker_in_results", reason=str(error))
         sources = profiles.sources(self._config)
-        bundled, encoder = str(pipeline.bundled()), self._config.mp4_encoder
+        bundled, encoder = str(bundled_model()), self._config.mp4_encoder
         setup = pickle.dumps(Setup(sources, bundled, encoder, folder, marker, secret))
         most = None if ray.renderers == "all" else ray.renderers
         return Start(

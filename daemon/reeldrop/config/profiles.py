@@ -20,7 +20,7 @@ from reeldrop.config.profile_keys import Speed
 from reeldrop.prompts import rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.render import devices, pins, pipeline, weights
-from reeldrop.render.source import LoraSource, ModelSource
+from reeldrop.render.source import LoraSource, ModelSource, bundled_model
 from reeldrop.speed import fast
 from reeldrop.speed.lossy import NOTHING, Lossy
 from reeldrop.tune import tuned
@@ -67,7 +67,7 @@ def untuned(name: str, config: Config) -> ModelSource:
     profile = config.models[name]
     return ModelSource(
         name=name,
-        location=str(profile.path or profile.repository or pipeline.bundled()),
+        location=str(profile.path or profile.repository or bundled_model()),
         pipeline=profile.pipeline,
         revision=profile.revision,
         variant=profile.variant,

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +39,6 @@ from reeldrop.speed import fast
 from reeldrop.speed.unet3d import Call
 
 _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
-
-
-def bundled() -> Path:
-    """Return the folder of the small model that comes with reeldrop."""
-    return Path(str(resources.files("reeldrop").joinpath("bundled_model")))
 
 
 @functools.cache

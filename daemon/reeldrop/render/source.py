@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 
 from reeldrop.base.job import Scalar
@@ -115,3 +116,8 @@ class ModelSource:
     @property
     def key(self) -> str:
         return f"models.{self.name}"
+
+
+def bundled_model() -> Path:
+    """Return the folder of the small model that comes with reeldrop."""
+    return Path(str(resources.files("reeldrop").joinpath("bundled_model")))

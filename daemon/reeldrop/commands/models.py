@@ -144,7 +144,7 @@ def video(profile: Profile) -> str:
 
 def needs_picture(profile: Profile) -> bool:
     """Return whether a profile's model is known to make no video without a picture."""
-    kind = classes.KINDS.get(profile.pipeline or profile.about.pipeline or "", classes.UNLISTED)
+    kind = classes.kind_named(profile.pipeline or profile.about.pipeline or "")
     return any(kind.pictures.values())
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.job import CROP, IMAGE_FIT, Capabilities, Scalar
-from reeldrop.render.classes import Kind, kind_of
+from reeldrop.render.classes import kind_of
+from reeldrop.render.kinds import Kind
 
 _FRAMES = ("num_frames", "video_length", "frames")
 """The names of the argument for the number of frames."""

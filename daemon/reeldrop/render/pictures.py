@@ -21,7 +21,7 @@ from reeldrop.base.errors import DISK_ERRORS, Unrenderable
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD
 from reeldrop.base.picture_files import MOST_BYTES
 from reeldrop.render import picture_parts
-from reeldrop.render.classes import Size
+from reeldrop.render.kinds import Size
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Picture, Prompt

@@ -17,7 +17,8 @@ from reeldrop.base.errors import RenderError, Unrenderable
 from reeldrop.base.job import IMAGE_FIT
 from reeldrop.render import clip_texts, measure, pictures, sound, split, steps, windows
 from reeldrop.render.capabilities import frames_argument, is_guided_apart, rate_argument
-from reeldrop.render.classes import Size, kind_of
+from reeldrop.render.classes import kind_of
+from reeldrop.render.kinds import Size
 from reeldrop.speed import decoding
 
 if TYPE_CHECKING:

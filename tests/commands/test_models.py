@@ -19,7 +19,7 @@ from reeldrop.commands import check, models, progress, pull
 from reeldrop.config import builtin, config, profiles
 from reeldrop.config.config import Config
 from reeldrop.config.profile_keys import About
-from reeldrop.render import downloads, lora_files, repository
+from reeldrop.render import downloads, hub_cache, lora_files, repository
 from reeldrop.store.status import State, Status
 from reeldrop.translation import source
 
@@ -195,7 +195,7 @@ def test_pull_gets_loras_too(
         for lora in source.loras
     ]
     assert printed[1:] == files
-    assert {"c" * 40} == {downloads.commit_of(file) for file in files}
+    assert {"c" * 40} == {hub_cache.commit_of(file) for file in files}
 
 
 def test_a_lora_that_its_repository_does_not_have(tmp_path: Path, hub: Hub) -> None:

@@ -22,7 +22,7 @@ from harness.processes import run, start
 from harness.zygote import REELDROP
 from huggingface_hub import _tree_cache, constants
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
-from reeldrop.render import downloads, pins, pipeline
+from reeldrop.render import downloads, hub_cache, pins, pipeline
 from reeldrop.render.repository import Repository
 from reeldrop.render.source import ModelSource
 
@@ -97,7 +97,7 @@ def mistake(wanted: Repository, kind: type[ConfigError | Unavailable]) -> Mistak
 def test_only_what_is_needed_is_downloaded(place: Place) -> None:
     """Existing files are not downloaded again, and the hub's bars are silent."""
     told: list[tuple[int, int]] = []
-    assert downloads.complete(place.wanted) is None
+    assert hub_cache.complete(place.wanted) is None
     folder = downloads.fetch(place.wanted, lambda done, total: told.append((done, total)))
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {
@@ -112,7 +112,7 @@ def test_only_what_is_needed_is_downloaded(place: Place) -> None:
     done, total = zip(*told, strict=True)
     assert sorted(done) == list(done)
     assert (total[0], 1) == (done[-1], len(set(total)))
-    assert folder == downloads.complete(place.wanted)
+    assert folder == hub_cache.complete(place.wanted)
     place.hub.asked.clear()
     assert place.wanted.pins is not None
     place.wanted.pins.unlink()
@@ -120,7 +120,7 @@ def test_only_what_is_needed_is_downloaded(place: Place) -> None:
     assert [] == place.hub.asked
     assert {NAME: "a" * 40} == pins.read(place.wanted.pins)  # also of what was there before
     (folder / "vae" / "config.json").unlink()
-    assert downloads.complete(place.wanted) is None
+    assert hub_cache.complete(place.wanted) is None
     place.hub.ranges.clear()
     assert folder == downloads.fetch(place.wanted)
     assert (folder / "vae" / "config.json").exists()
@@ -144,8 +144,8 @@ def test_a_server_that_dies(place: Place, monkeypatch: pytest.MonkeyPatch) -> No
     found = mistake(place.wanted, Unavailable)
     assert "could not be downloaded" in found.problem
     assert "goes on where this one ended" in found.remedy
-    assert downloads.complete(place.wanted) is None
-    assert downloads.seems_there(place.wanted) is None
+    assert hub_cache.complete(place.wanted) is None
+    assert hub_cache.seems_there(place.wanted) is None
     place.hub.cut_after = None
     content = (place.source / "vae/diffusion_pytorch_model.safetensors").read_bytes()
     name = f"{hashlib.sha256(content).hexdigest()}.reeldrop"
@@ -175,11 +175,11 @@ def test_what_arrives_damaged_is_not_kept(place: Place) -> None:
     """The hash is compared, and the next try begins anew."""
     place.hub.damaged = True
     assert "arrived damaged" in mistake(place.wanted, Unavailable).problem
-    assert downloads.complete(place.wanted) is None
+    assert hub_cache.complete(place.wanted) is None
     place.hub.damaged = False
     folder = downloads.fetch(place.wanted)
     assert place.source.joinpath("vae/config.json").read_bytes() == b"{}"
-    assert folder == downloads.complete(place.wanted)
+    assert folder == hub_cache.complete(place.wanted)
 
 
 def test_a_disk_that_is_too_small(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +369,7 @@ def test_a_pipeline_is_loaded_from_what_was_downloaded(
     # An earlier version's cache has no list of files.
     shutil.rmtree(place.cache / "models--some--wan" / "trees")
     _tree_cache._IN_MEMORY_TREE_CACHE.clear()
-    assert downloads.complete(source) is None
+    assert hub_cache.complete(source) is None
     assert "a" * 40 == pipeline.load(source).revision
     assert [] == place.hub.asked
     place.hub.close()

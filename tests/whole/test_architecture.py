@@ -74,7 +74,7 @@ OWNERS = {
         "speed.lossy",
     },
     "torchao": {"render.parts"},
-    "huggingface_hub": {"render.downloads", "render.hub_errors"},
+    "huggingface_hub": {"render.downloads", "render.hub_cache", "render.hub_errors"},
     "transformers": {"render.chunks", "render.quiet", "translation.worker"},
     "py3langid": {"translation.detection"},
     "av": {"video.encoder", "video.identity", "video.remote", "video.sheets", "video.sound"},

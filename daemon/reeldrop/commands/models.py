@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reeldrop.base.residents import HEADROOM
 from reeldrop.commands import output
 from reeldrop.config import builtin
-from reeldrop.render import classes, downloads, pins
+from reeldrop.render import classes, hub_cache, pins
 from reeldrop.render.repository import Repository
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def listed(config: Config, default: str, gpu_bytes: int | None) -> Iterator[List
 
 def is_to_come(name: str, config: Config) -> bool:
     """Return whether the first start will download a model: it is missing, and it may do so."""
-    return not is_downloaded(name, config.models[name], config) and not downloads.is_offline()
+    return not is_downloaded(name, config.models[name], config) and not hub_cache.is_offline()
 
 
 def fit(about: About, gpu_bytes: int | None, host_bytes: int) -> tuple[str, str]:
@@ -169,9 +169,9 @@ def loras(name: str, profile: Profile, config: Config) -> list[tuple[Repository,
 def is_downloaded(name: str, profile: Profile, config: Config) -> bool:
     """Return whether the files of a model are on this machine, with those of its LoRAs."""
     model = repository(name, profile, config)
-    if model is not None and not (downloads.complete(model) or downloads.seems_there(model)):
+    if model is not None and not (hub_cache.complete(model) or hub_cache.seems_there(model)):
         return False
-    return all(downloads.file_there(*lora) for lora in loras(name, profile, config))
+    return all(hub_cache.file_there(*lora) for lora in loras(name, profile, config))
 
 
 def host_bytes() -> int:

@@ -15,7 +15,7 @@ from reeldrop.base.errors import FileError, WrongUsage
 from reeldrop.commands import models, output
 from reeldrop.config import builtin, translators
 from reeldrop.prompts.wording import did_you_mean
-from reeldrop.render import downloads, repository
+from reeldrop.render import downloads, hub_cache, repository
 from reeldrop.translation import source
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
     wanted = [one for one in (model, *(lora for lora, _ in loras)) if one is not None]
     free = {one.location: one for one in wanted if one.revision is None}
     pinned = [one for one in free.values() if repository.pinned(one) is not None]
-    with owners.given_to_owner(downloads.cache()), _bar(sys.stdout.isatty(), name) as tell:
+    with owners.given_to_owner(hub_cache.folder()), _bar(sys.stdout.isatty(), name) as tell:
         found = [downloads.fetch(model, tell, newest=newest)] if model is not None else []
         found += [downloads.fetch_file(*lora, tell, newest=newest) for lora in loras]
     for path in found:
@@ -62,7 +62,7 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
 def _pull_translator(config: Config, name: str, *, newest: bool) -> None:
     wanted = translators.sources(config)[name.partition(".")[2]]
     _make_spool(config.spool)
-    with owners.given_to_owner(downloads.cache()), _bar(sys.stdout.isatty(), name) as tell:
+    with owners.given_to_owner(hub_cache.folder()), _bar(sys.stdout.isatty(), name) as tell:
         print(output.printable(source.folder(wanted, tell, newest=newest)))
 
 
@@ -84,7 +84,7 @@ def _profile(config: Config, name: str) -> Profile:
 
 
 def _note_newer(wanted: Repository) -> None:
-    if downloads.is_offline():
+    if hub_cache.is_offline():
         return
     with contextlib.suppress(FileError):  # the files are there anyway
         commit = downloads.newest(wanted)

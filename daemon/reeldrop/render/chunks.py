@@ -103,11 +103,11 @@ def reader_without_model(source: ModelSource) -> Reader | None:
     """Return the same for a model that is not loaded; None if it has not been downloaded."""
     import transformers
 
-    from reeldrop.render import downloads
+    from reeldrop.render import hub_cache
 
     folder = Path(source.location)
     if not folder.is_absolute():
-        found = downloads.complete(source) or downloads.seems_there(source)
+        found = hub_cache.complete(source) or hub_cache.seems_there(source)
         if found is None:
             return None
         folder = found

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import glob
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -21,14 +20,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import huggingface_hub as hub
-from huggingface_hub import constants, errors
+from huggingface_hub import constants
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils.tqdm import tqdm
 
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.prompts.wording import did_you_mean
-from reeldrop.render import checkpoint, pins
+from reeldrop.render import checkpoint, hub_cache, pins
 from reeldrop.render.hub_errors import as_ours
 from reeldrop.render.repository import Wanted, pinned
 
@@ -61,46 +60,6 @@ class _Plan:
         return sum(self.sizes.values())
 
 
-def cache() -> Path:
-    """Return the folder of the hub's cache."""
-    return Path(constants.HF_HUB_CACHE)
-
-
-def is_offline() -> bool:
-    """Return whether the environment forbids downloads."""
-    return bool(hub.is_offline_mode())
-
-
-def complete(wanted: Wanted) -> Path | None:
-    """Return the folder of a model that is known to be complete on this machine, else None."""
-    with contextlib.suppress(
-        OSError, ValueError, errors.CachedRepoTreeNotFoundError, errors.EntryNotFoundError
-    ):
-        revision = pinned(wanted)
-        tree = hub.get_cached_repo_tree(wanted.location, revision=revision)
-        index = hub.try_to_load_from_cache(wanted.location, checkpoint.INDEX, revision=revision)
-        if isinstance(index, str):
-            folder = Path(index).parent
-            names = checkpoint.needed((f.path for f in tree), _read(index), wanted.variant)
-            if all((folder / name).is_file() for name in names):
-                return folder
-    return None
-
-
-def seems_there(wanted: Wanted) -> Path | None:
-    """Return the folder of a model that seems complete on this machine, else None.
-
-    If earlier versions or other programs have downloaded it, the cache has no list of its files.
-    """
-    revision = pinned(wanted)
-    index = hub.try_to_load_from_cache(wanted.location, checkpoint.INDEX, revision=revision)
-    if not isinstance(index, str):
-        return None
-    folder = Path(index).parent
-    is_there = all((folder / part).is_dir() for part in checkpoint.parts(_read(index)))
-    return folder if is_there else None
-
-
 def fetch(
     wanted: Wanted,
     tell: Tell | None = None,
@@ -118,19 +77,13 @@ def fetch(
             repository is denied.
         Unavailable: the hub does not answer, the download broke off, or the disk is too full.
     """
-    found = None if newest else complete(wanted)
+    found = None if newest else hub_cache.complete(wanted)
     if found is not None:
         _note(wanted, found.name)
         return found
     _require_online(wanted)
     with as_ours(wanted):
         return _carry_out(wanted, _plan(wanted, newest, check), tell)
-
-
-def file_there(wanted: Wanted, file: str) -> Path | None:
-    """Return a file of a repository if it is on this machine, else None."""
-    found = hub.try_to_load_from_cache(wanted.location, file, revision=pinned(wanted))
-    return Path(found) if isinstance(found, str) else None
 
 
 def fetch_file(
@@ -141,9 +94,9 @@ def fetch_file(
     Raises:
         ConfigError, Unavailable: as `fetch`.
     """
-    found = None if newest else file_there(wanted, file)
+    found = None if newest else hub_cache.file_there(wanted, file)
     if found is not None:
-        _note(wanted, str(commit_of(found)))
+        _note(wanted, str(hub_cache.commit_of(found)))
         return found
     _require_online(wanted)
     with as_ours(wanted):
@@ -156,14 +109,8 @@ def fetch_file(
         return _carry_out(wanted, _plan_of(wanted, commit, files, [file]), tell) / file
 
 
-def commit_of(path: Path) -> str | None:
-    """Return the commit of a path in the hub's cache; None if it is elsewhere."""
-    parts = path.parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
-
-
 def _require_online(wanted: Wanted) -> None:
-    if is_offline():
+    if hub_cache.is_offline():
         problem = f"{wanted.what} ({wanted.location}) is not on this machine, or not complete"
         remedy = f"HF_HUB_OFFLINE forbids downloads: `HF_HUB_OFFLINE=0 reeldrop pull {wanted.name}`"
         raise Unavailable(Mistake(problem, remedy, key=wanted.name))
@@ -216,7 +163,8 @@ def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
         problem = f"{wanted.location} is no diffusers pipeline: it has no {checkpoint.INDEX}"
         remedy = "many models have a second repository for diffusers, mostly with that in its name"
         raise ConfigError(Mistake(problem, remedy, key=f"models.{wanted.name}.repository"))
-    index = _read(hub.hf_hub_download(wanted.location, checkpoint.INDEX, revision=commit))
+    file = hub.hf_hub_download(wanted.location, checkpoint.INDEX, revision=commit)
+    index = hub_cache.read_index(file)
     check(index)
     pickled = checkpoint.without_safetensors(files, index)
     if pickled:
@@ -235,7 +183,7 @@ def _plan_of(
         commit,
         {name: files[name].size for name in names},
         {name: lfs.sha256 for name in names if (lfs := files[name].lfs) is not None},
-        cache() / folder / "blobs",
+        hub_cache.folder() / folder / "blobs",
     )
 
 
@@ -258,7 +206,8 @@ def _require_room(wanted: Wanted, plan: _Plan, missing: dict[str, int]) -> None:
     plan.blobs.mkdir(parents=True, exist_ok=True)
     free, needed = shutil.disk_usage(plan.blobs).free, sum(missing.values())
     if missing and needed + _SPARE_BYTES > free:
-        problem = f"{wanted.name} needs {_gb(needed)} more in {cache()}, where {_gb(free)} are free"
+        problem = f"{wanted.name} needs {_gb(needed)} more in {hub_cache.folder()}"
+        problem += f", where {_gb(free)} are free"
         remedy = "make room, or put the cache elsewhere with HF_HOME"
         raise Unavailable(Mistake(problem, remedy, key=wanted.name))
 
@@ -335,11 +284,6 @@ class _Silent(tqdm):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **{**settings, "disable": True})  # type: ignore[no-untyped-call]
-
-
-def _read(index: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path(index).read_text(encoding="utf-8"))
-    return found
 
 
 def _note(wanted: Wanted, commit: str) -> None:

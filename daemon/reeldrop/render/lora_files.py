@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.prompts.wording import did_you_mean
-from reeldrop.render import downloads, tensors
+from reeldrop.render import downloads, hub_cache, tensors
 from reeldrop.render.checkpoint import SAFETENSORS
 from reeldrop.render.repository import Repository
 
@@ -72,7 +72,7 @@ def _found(source: ModelSource, lora: LoraSource, tell: downloads.Tell | None) -
         assert lora.weight_name is not None  # config.yaml is refused without
         path = downloads.fetch_file(repository(source, lora), lora.weight_name, tell)
         _look_at(source, lora, path)
-        return LoraFile(lora, path, revision=downloads.commit_of(path))
+        return LoraFile(lora, path, revision=hub_cache.commit_of(path))
     path = _in_folder(source, lora, Path(lora.location))
     _look_at(source, lora, path)
     with path.open("rb") as file:
@@ -93,7 +93,7 @@ def there(source: ModelSource) -> Iterator[tuple[LoraSource, Path]]:
     for lora in source.loras:
         if Path(lora.location).is_absolute():
             yield lora, _in_folder(source, lora, Path(lora.location))
-        elif path := downloads.file_there(repository(source, lora), str(lora.weight_name)):
+        elif path := hub_cache.file_there(repository(source, lora), str(lora.weight_name)):
             yield lora, path
 
 

@@ -22,6 +22,7 @@ from reeldrop.render import (
     devices,
     downloads,
     dtypes,
+    hub_cache,
     lora_files,
     loras,
     parts,
@@ -123,8 +124,8 @@ def _folder(source: ModelSource, tell: downloads.Tell | None) -> tuple[str, Unav
     """
     if Path(source.location).is_absolute():
         return source.location, None
-    if downloads.is_offline() and downloads.complete(source) is None:
-        folder = downloads.seems_there(source)
+    if hub_cache.is_offline() and hub_cache.complete(source) is None:
+        folder = hub_cache.seems_there(source)
         if folder is None:
             raise problems.failure(source, FileNotFoundError(source.location))
         return str(folder), None
@@ -132,7 +133,7 @@ def _folder(source: ModelSource, tell: downloads.Tell | None) -> tuple[str, Unav
     try:
         return str(downloads.fetch(source, tell, check=check)), None
     except Unavailable as error:
-        folder = downloads.seems_there(source)
+        folder = hub_cache.seems_there(source)
         if folder is None:
             raise
         return str(folder), error
@@ -205,7 +206,7 @@ def _commit(pipe: Any) -> str | None:
     """Return the commit of the hub's repository; None if the weights are not from the hub."""
     for part in pipe.components.values():
         config = getattr(part, "config", None)
-        commit = downloads.commit_of(Path(str(getattr(config, "_name_or_path", ""))))
+        commit = hub_cache.commit_of(Path(str(getattr(config, "_name_or_path", ""))))
         if commit is not None:
             return commit
     return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reeldrop.base import trouble
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
-from reeldrop.render import downloads
+from reeldrop.render import hub_cache
 
 if TYPE_CHECKING:
     from reeldrop.render.source import ModelSource
@@ -72,7 +72,7 @@ def _load_problem(source: ModelSource, error: Exception) -> str:
         return f"the model {source.name} can't be loaded: there is no folder {source.location}"
     if isinstance(error, OSError) and not is_folder:
         model = f"the model {source.name} ({source.location})"
-        cause = "" if downloads.is_offline() else f": {_first_line(error.__cause__ or error)}"
+        cause = "" if hub_cache.is_offline() else f": {_first_line(error.__cause__ or error)}"
         return f"{model} is not on this machine and could not be downloaded{cause}"
     reason = " ".join(str(error).split())[:500]
     return f"the model {source.name} can't be loaded from {source.location}: {reason}"
@@ -85,7 +85,7 @@ def _first_line(error: BaseException) -> str:
 def _load_remedy(source: ModelSource) -> str:
     if Path(source.location).is_absolute():
         return "the folder must hold a diffusers pipeline with safetensors weights"
-    if downloads.is_offline():
+    if hub_cache.is_offline():
         return (
             "HF_HUB_OFFLINE forbids downloads: unset it for the first start, or download it with "
             f"`reeldrop pull {source.name}`, or give the folder of a copy as `path:`"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reeldrop.base.errors import ConfigError
-from reeldrop.render import checkpoint, downloads, dtypes, lora_files, pipeline, tensors
+from reeldrop.render import checkpoint, dtypes, hub_cache, lora_files, pipeline, tensors
 from reeldrop.speed import denoisers
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _folder(source: ModelSource) -> Path | None:
     """Return the folder of a model's files; None if it has not been downloaded."""
     if Path(source.location).is_absolute():
         return Path(source.location)
-    return downloads.complete(source)
+    return hub_cache.complete(source)
 
 
 def _files(folder: Path, index: Mapping[str, Any], variant: str | None) -> list[Path]:

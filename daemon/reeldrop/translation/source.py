@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reeldrop.base.errors import ConfigError, Mistake
-from reeldrop.render import downloads
+from reeldrop.render import downloads, hub_cache
 
 NEEDED = ("config.json", "tokenizer_config.json", "vocab.json", "source.spm", "target.spm")
 USEFUL = ("generation_config.json",)
@@ -73,7 +73,7 @@ def is_there(source: TranslatorSource) -> bool:
     """Return whether a translator needs no download."""
     if source.is_folder:
         return True
-    there = [downloads.file_there(source, name) for name in (*NEEDED, *WEIGHTS)]
+    there = [hub_cache.file_there(source, name) for name in (*NEEDED, *WEIGHTS)]
     return all(there[: len(NEEDED)]) and any(there[len(NEEDED) :])
 
 
@@ -100,4 +100,4 @@ def by(source: TranslatorSource, found: Path) -> str:
     """Return a translator's name for sidecars: repository and commit, or the folder's name."""
     if source.is_folder:
         return found.name
-    return f"{source.location}@{downloads.commit_of(found) or 'unknown'}"
+    return f"{source.location}@{hub_cache.commit_of(found) or 'unknown'}"

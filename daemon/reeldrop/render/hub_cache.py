@@ -1,0 +1,75 @@
+"""What of a model is in the hub's cache on this machine; whether only that may be used.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub as hub
+from huggingface_hub import constants, errors
+
+from reeldrop.render import checkpoint
+from reeldrop.render.repository import Wanted, pinned
+
+
+def folder() -> Path:
+    """Return the folder of the hub's cache."""
+    return Path(constants.HF_HUB_CACHE)
+
+
+def is_offline() -> bool:
+    """Return whether the environment forbids downloads."""
+    return bool(hub.is_offline_mode())
+
+
+def complete(wanted: Wanted) -> Path | None:
+    """Return the folder of a model that is known to be complete on this machine, else None."""
+    with contextlib.suppress(
+        OSError, ValueError, errors.CachedRepoTreeNotFoundError, errors.EntryNotFoundError
+    ):
+        revision = pinned(wanted)
+        tree = hub.get_cached_repo_tree(wanted.location, revision=revision)
+        index = hub.try_to_load_from_cache(wanted.location, checkpoint.INDEX, revision=revision)
+        if isinstance(index, str):
+            folder = Path(index).parent
+            names = checkpoint.needed((f.path for f in tree), read_index(index), wanted.variant)
+            if all((folder / name).is_file() for name in names):
+                return folder
+    return None
+
+
+def seems_there(wanted: Wanted) -> Path | None:
+    """Return the folder of a model that seems complete on this machine, else None.
+
+    If earlier versions or other programs have downloaded it, the cache has no list of its files.
+    """
+    revision = pinned(wanted)
+    index = hub.try_to_load_from_cache(wanted.location, checkpoint.INDEX, revision=revision)
+    if not isinstance(index, str):
+        return None
+    folder = Path(index).parent
+    is_there = all((folder / part).is_dir() for part in checkpoint.parts(read_index(index)))
+    return folder if is_there else None
+
+
+def file_there(wanted: Wanted, file: str) -> Path | None:
+    """Return a file of a repository if it is on this machine, else None."""
+    found = hub.try_to_load_from_cache(wanted.location, file, revision=pinned(wanted))
+    return Path(found) if isinstance(found, str) else None
+
+
+def commit_of(path: Path) -> str | None:
+    """Return the commit of a path in the hub's cache; None if it is elsewhere."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
+
+
+def read_index(index: str) -> dict[str, Any]:
+    """Return the content of the model_index.json at a path."""
+    found: dict[str, Any] = json.loads(Path(index).read_text(encoding="utf-8"))
+    return found

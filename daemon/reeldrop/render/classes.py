@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reeldrop.base.job import Grid, Scalar
-from reeldrop.render.kinds import UNLISTED, Cut, Kind, Size
+from reeldrop.render.kinds import UNLISTED, Kind, Size, WindowedCall
 
 
 def _animatediff(pipe: Any) -> dict[str, Grid]:
@@ -223,11 +223,13 @@ KINDS: Mapping[str, Kind] = {
         pictures=_NEEDED,
         defaults=lambda pipe: {"num_frames": pipe.unet.config.num_frames},
     ),
-    "TextToVideoSDPipeline": Kind(keeps_texts=True, windows=Cut("sample", 16), clip=True),
+    "TextToVideoSDPipeline": Kind(keeps_texts=True, windows=WindowedCall("sample", 16), clip=True),
     "WanImageToVideoPipeline": Kind(
         keeps_texts=True, pictures=_NEEDED, last_image=_last_image_of_wan
     ),
-    "WanPipeline": Kind(keeps_texts=True, windows=Cut("hidden_states", 81, guided_apart=True)),
+    "WanPipeline": Kind(
+        keeps_texts=True, windows=WindowedCall("hidden_states", 81, guided_apart=True)
+    ),
     "WanVACEPipeline": Kind(renders_alone=True),
     # In their calls the picture or the video is optional, but they fail without it.
     "AnimateDiffControlNetPipeline": Kind(_PICTURE),

@@ -37,7 +37,7 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class WindowedCall:
     """How the denoiser of a class can be called for windows of a video.
 
     argument: the name of the latents, (videos, channels, frames, height, width)
@@ -96,7 +96,7 @@ class Kind:
     size_of: Callable[[Any, Size], Size] = _same
     drops: Callable[[Any], int] = _zero
     keyframes: bool = False
-    windows: Cut | None = None
+    windows: WindowedCall | None = None
     clip: bool = False
 
 

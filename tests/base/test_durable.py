@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reeldrop.base import durable, temporaries
+from reeldrop.base import durable, moves, temporaries
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_write_replaces_what_a_kill_left(tmp_path: Path) -> None:
     assert ["a"] == names(tmp_path)
 
 
-@pytest.mark.parametrize("write", [durable.write, durable.move])
+@pytest.mark.parametrize("write", [durable.write, moves.move])
 def test_what_has_its_final_name_is_not_written_to(
     write: Callable[..., None], tmp_path: Path, elsewhere: Path
 ) -> None:
@@ -161,7 +161,7 @@ def test_what_has_its_final_name_is_not_written_to(
             durable.write(final, b"after", "me")
         else:
             final.unlink()
-            durable.move(file(elsewhere / "b", "after"), final, "me")
+            moves.move(file(elsewhere / "b", "after"), final, "me")
         assert "before" == reader.read()
     assert "after" == final.read_text()
 
@@ -274,7 +274,7 @@ def test_move_across_file_systems(tmp_path: Path, elsewhere: Path) -> None:
     """The whole file arrives with its mtime, the source is removed, no temporary file is left."""
     source = file(tmp_path / "a", "content")
     os.utime(source, ns=(10**18, 10**18 + 7))
-    durable.move(source, elsewhere / "a", "me")
+    moves.move(source, elsewhere / "a", "me")
     assert "content" == (elsewhere / "a").read_text()
     assert 10**18 + 7 == (elsewhere / "a").stat().st_mtime_ns
     assert not source.exists()
@@ -292,7 +292,7 @@ def test_move_across_file_systems_never_overwrites(
     os.utime(taken, ns=(6, 6) if change == "time" else (5, 5))
     before = taken.read_text()
     with pytest.raises(FileExistsError):
-        durable.move(source, taken, "me")
+        moves.move(source, taken, "me")
     assert ("content", before) == (source.read_text(), taken.read_text())
     assert ["a"] == names(elsewhere)
 
@@ -308,7 +308,7 @@ def test_move_finishes_after_a_kill_between_copy_and_unlink(
     copied.write_text("content")
     os.utime(source, ns=(5, 5))
     os.utime(copied, ns=(5, 5))
-    durable.move(source, copied, "me")
+    moves.move(source, copied, "me")
     assert not source.exists()
     assert ["a"] == names(elsewhere)
 
@@ -319,7 +319,7 @@ def test_a_twin_on_the_same_file_system_is_no_copy(tmp_path: Path) -> None:
     os.utime(source, ns=(5, 5))
     os.utime(taken, ns=(5, 5))
     with pytest.raises(FileExistsError):
-        durable.move(source, taken, "me")
+        moves.move(source, taken, "me")
     assert ["a", "b"] == names(tmp_path)
 
 
@@ -327,7 +327,7 @@ def test_a_copy_that_fails_leaves_the_source(tmp_path: Path, elsewhere: Path) ->
     """A move that fails raises an error, and changes nothing."""
     source = file(tmp_path / "a", "content")
     with pytest.raises(FileNotFoundError):
-        durable.move(source, elsewhere / "missing" / "a", "me")
+        moves.move(source, elsewhere / "missing" / "a", "me")
     assert "content" == source.read_text()
     assert [] == names(elsewhere)
 
@@ -361,7 +361,7 @@ def test_move_to_free_name(tmp_path: Path, elsewhere: Path, far: bool) -> None:
     """The folder is made, and each file gets the first free name, also on another file system."""
     folder = (elsewhere if far else tmp_path) / "made" / "too"
     placed = [
-        durable.move_to_free_name(file(tmp_path / "a.txt", text), folder, "b.txt", "me")
+        moves.move_to_free_name(file(tmp_path / "a.txt", text), folder, "b.txt", "me")
         for text in ("one", "two", "three")
     ]
     assert [folder / "b.txt", folder / "b-2.txt", folder / "b-3.txt"] == placed
@@ -390,7 +390,7 @@ def test_move_to_free_name(tmp_path: Path, elsewhere: Path, far: bool) -> None:
 )
 def test_times_are_the_same_as_far_as_they_are_kept(one: int, other: int, same: bool) -> None:
     """Times match if one is the other, truncated by a file system."""
-    assert (same, same) == (durable.is_same_time(one, other), durable.is_same_time(other, one))
+    assert (same, same) == (moves.is_same_time(one, other), moves.is_same_time(other, one))
 
 
 def test_what_gets_the_old_name_during_a_move_by_links_stays(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reeldrop.base import durable, temporaries, trouble
+from reeldrop.base import durable, moves, temporaries, trouble
 from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.video import encoder
 
@@ -85,7 +85,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint
 WRITES: dict[str, Callable[[Path, Path], None]] = {
     "write": lambda path, _: durable.write(path, b"x" * 100, "owner"),
     "write_unsynced": lambda path, _: durable.write_unsynced(path, b"x" * 100),
-    "copy": lambda path, source: durable.copy(source, path, "owner"),
+    "copy": lambda path, source: moves.copy(source, path, "owner"),
     "poster": lambda path, _: encoder.encode(FRAMES, path, "jpg", 8.0, ""),
     "gif": lambda path, _: encoder.encode(FRAMES, path, "gif", 8.0, ""),
     "mp4": lambda path, _: encoder.encode(FRAMES, path, "mp4", 8.0, ""),
@@ -108,5 +108,5 @@ def test_a_file_that_has_no_room_is_named(what: str, tmp_path: Path) -> None:
 def test_of_a_copy_it_is_said_which_file_fails(tmp_path: Path) -> None:
     """The kernel's file of this process's memory can be opened, but its begin can't be read."""
     with pytest.raises(OSError, match="Input/output error") as raised:
-        durable.copy(Path("/proc/self/mem"), tmp_path / "a.bin", "owner")
+        moves.copy(Path("/proc/self/mem"), tmp_path / "a.bin", "owner")
     assert "/proc/self/mem" == raised.value.filename

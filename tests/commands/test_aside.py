@@ -18,7 +18,7 @@ import pytest
 from harness.jobs import says
 from harness.kills import interposed, is_killed
 from harness.zygote import use_huge_pages
-from reeldrop.base import durable, temporaries
+from reeldrop.base import durable, moves, temporaries
 from reeldrop.base.errors import NoSuchPromptFile, RenderError, Unavailable
 from reeldrop.base.inbox_folders import AGAIN, NIGHT, NOW
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, RETRIED_FOLDER, portable
@@ -353,7 +353,7 @@ def test_a_retry_of_all_that_is_killed_at_any_call_takes_no_file_for_another(
     world: Callable[[], World], is_taken: bool, who_is_next: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if all have the same bytes and a time that counts as the same, and one a new name."""
-    monkeypatch.setattr(durable, "is_same_time", lambda _one, _other: True)
+    monkeypatch.setattr(moves, "is_same_time", lambda _one, _other: True)
     for at in itertools.count(1):
         place = failed_before(world())
         for name in ("a-2.txt", "a-3.txt"):

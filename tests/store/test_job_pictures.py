@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from harness.jobs import RENDERED, says
 from harness.kills import interposed
-from reeldrop.base import durable, strict_yaml
+from reeldrop.base import durable, moves, strict_yaml
 from reeldrop.base.errors import RenderError
 from reeldrop.base.job import Job, Picture, Prompt
 from reeldrop.base.picture_files import MOST_BYTES, PictureFiles
@@ -135,7 +135,7 @@ def test_a_picture_that_may_not_be_moved_is_copied(
         raise PermissionError(errno.EPERM, "no", str(source))
 
     monkeypatch.setattr(durable, "rename_new", refused)
-    monkeypatch.setattr(durable, "copy", lambda one, other, _: shutil.copy(one, other))
+    monkeypatch.setattr(moves, "copy", lambda one, other, _: shutil.copy(one, other))
     job = folders.claimed("boat.txt", PAIR, boat_png="the boat")
     assert {"boat.png": "the boat"} == taken(folders, job)
     assert ["boat.png"] == os.listdir(folders.inbox / "poems")

@@ -17,7 +17,7 @@ from harness.jobs import RETRY_SECONDS, Place, next_batch, open_jobs, prompts
 from harness.rules import RULES
 from harness.site import Site
 from harness.windows_disk import windows_disk
-from reeldrop.base import durable, strict_yaml
+from reeldrop.base import moves, strict_yaml
 from reeldrop.base.errors import RenderError, Unrenderable
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
@@ -301,14 +301,14 @@ def test_filing_away_again_leaves_no_more_logs(
     place.jobs.opened.open(job, prompts(2))
     batch = next_batch(place.jobs)
     assert batch is not None
-    move = durable.move
+    move = moves.move
 
     def closed(source: Path, target: Path, owner: str) -> None:
         if source == job.prompt_file:
             raise OSError(errno.EBUSY, "Device or resource busy", str(source))
         move(source, target, owner)
 
-    monkeypatch.setattr(durable, "move", closed)
+    monkeypatch.setattr(moves, "move", closed)
     fails = {"finished": 0, "partly failed": 1, "failed": 2}[end]
     for number, prompt in enumerate(batch.prompts):
         if number < fails:

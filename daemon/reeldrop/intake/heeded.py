@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from reeldrop.base import durable
+from reeldrop.base import durable, moves
 from reeldrop.base.roots import Root
 from reeldrop.store import job_files
 
@@ -44,7 +44,7 @@ class Heeded:
             OSError: the record can't be read now; never again once it was.
         """
         heeded = self._read().get(_key(path))
-        return heeded is not None and durable.is_same_time(heeded, mtime_ns)
+        return heeded is not None and moves.is_same_time(heeded, mtime_ns)
 
     def add(self, path: str, mtime_ns: int) -> None:
         """Record that a control file has acted, in place of an earlier one of its path.

@@ -23,7 +23,7 @@ from pathlib import PurePath, PurePosixPath
 
 import structlog
 
-from reeldrop.base import durable, inbox_folders, plain_files
+from reeldrop.base import durable, inbox_folders, moves, plain_files
 from reeldrop.base.errors import DISK_ERRORS, PromptError
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
@@ -260,4 +260,4 @@ def _is_same(job: Job, place: Place) -> bool:
 def _is_as_old(job: Job, place: Place) -> bool:
     with place.opened() as file:
         ours, theirs = job.prompt_file.lstat(), file.lstat()
-        return durable.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
+        return moves.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)

@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from reeldrop.base import durable, inbox_folders, temporaries
+from reeldrop.base import durable, inbox_folders, moves, temporaries
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.base.names import (
@@ -79,7 +79,7 @@ class Failed:
         mode = job.prompt_file.lstat().st_mode
         try:
             if stat.S_ISREG(mode):
-                durable.move(job.prompt_file, target, job.id)
+                moves.move(job.prompt_file, target, job.id)
             elif stat.S_ISLNK(mode):
                 durable.rename_new(job.prompt_file, target)
             else:

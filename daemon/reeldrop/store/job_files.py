@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from reeldrop.base import durable, plain_files, temporaries
+from reeldrop.base import durable, moves, plain_files, temporaries
 from reeldrop.base.errors import DISK_ERRORS, Mistake
 from reeldrop.base.job import Attempt, DefaultsFile, Job
 from reeldrop.base.picture_files import PictureFiles
@@ -199,7 +199,7 @@ def publish_log(job: Job, folder: Path, name: str = _LOG) -> None:
     log = log_of(job)
     if log.exists():
         durable.write(log, log.read_bytes(), job.id)  # again: an fsync may have failed
-        durable.move_to_free_name(log, folder, name, job.id)
+        moves.move_to_free_name(log, folder, name, job.id)
 
 
 def ask_to_cancel(job: Job) -> bool:

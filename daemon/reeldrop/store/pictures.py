@@ -15,7 +15,7 @@ import stat
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from reeldrop.base import durable, plain_files, temporaries
+from reeldrop.base import durable, moves, plain_files, temporaries
 from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.job import Job
 from reeldrop.base.names import PICTURE_SUFFIXES, POSTER_SUFFIX, folded, portable, spellings
@@ -73,7 +73,7 @@ def _take(job: Job, source: Path, name: str, *, is_shared: bool) -> None:
 def _copy(source: Path, target: Path, owner: str) -> None:
     """Copy a picture, unless it can't be read, or has become something else meanwhile."""
     try:
-        durable.copy(source, target, owner)
+        moves.copy(source, target, owner)
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise
@@ -110,7 +110,7 @@ def publish(picture: Path, folder: Path, name: str, owner: str) -> str:
     for target, is_there in _apart(_places(picture, folder, name)):
         with contextlib.suppress(FileExistsError):
             if not is_there:
-                durable.copy(picture, target, owner)
+                moves.copy(picture, target, owner)
             return target.name
     raise AssertionError("free_names never ends")
 
@@ -129,7 +129,7 @@ def _move(picture: Path, places: Iterable[tuple[Path, bool]], owner: str) -> Non
             if is_there:
                 _drop(picture)
             else:
-                durable.move(picture, target, owner)
+                moves.move(picture, target, owner)
             return
 
 
@@ -182,7 +182,7 @@ def copy_aside(pictures: Iterable[Path], folder: Path, owner: str) -> None:
     """Copy pictures into a folder of `_failed/`; an earlier try may have copied some."""
     for picture in pictures:
         if not is_same(picture, folder / picture.name):
-            durable.copy(picture, folder / picture.name, owner)
+            moves.copy(picture, folder / picture.name, owner)
 
 
 def take_back(job: Job, folder: Path, prompt_file: str) -> None:
@@ -190,7 +190,7 @@ def take_back(job: Job, folder: Path, prompt_file: str) -> None:
     for name in missing(job):
         with contextlib.suppress(FileNotFoundError):
             durable.make_folder(place(job, name).parent)
-            durable.move(folder / _name_aside(job, name, prompt_file), place(job, name), job.id)
+            moves.move(folder / _name_aside(job, name, prompt_file), place(job, name), job.id)
 
 
 def leave_copies(job: Job, folder: Path, prompt_file: str) -> None:
@@ -203,7 +203,7 @@ def leave_copies(job: Job, folder: Path, prompt_file: str) -> None:
         name = _name_aside(job, picture.name, prompt_file)
         if not is_same(picture, folder / picture.name):
             with contextlib.suppress(FileExistsError):
-                durable.copy(picture, folder / name, job.id)
+                moves.copy(picture, folder / name, job.id)
 
 
 def _name_aside(job: Job, name: str, prompt_file: str) -> str:
@@ -237,7 +237,7 @@ def put_back(aside: Path, inbox: Path, prompt_file: str, owner: str) -> list[str
             raise FileExistsError(errno.EEXIST, "another file has that name", str(inbox / name))
     for name in names:
         if name not in kept:
-            durable.move(aside / name, inbox / name, owner)
+            moves.move(aside / name, inbox / name, owner)
     return kept
 
 
@@ -245,7 +245,7 @@ def put_copies_back(aside: Path, inbox: Path, names: Iterable[str], owner: str) 
     """Move what `put_back` has left, if the inbox has lost it; remove it if not."""
     for name in names:
         try:
-            durable.move(aside / name, inbox / name, owner)
+            moves.move(aside / name, inbox / name, owner)
         except FileExistsError:
             if is_same(aside / name, inbox / name):  # else it is another one, which came just now
                 _drop(aside / name)

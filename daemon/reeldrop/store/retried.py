@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from reeldrop.base import durable, temporaries
+from reeldrop.base import durable, moves, temporaries
 from reeldrop.base.errors import Mistake, Unavailable
 from reeldrop.base.names import (
     ERROR_SUFFIX,
@@ -175,12 +175,12 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
             if error.errno != errno.EXDEV:
                 raise
         before = taken.lstat()
-        with durable.copied(taken, into / name, owner) as copy:
+        with moves.copied(taken, into / name, owner) as copy:
             with _unless_too_long():
                 taken = _taken_out(taken, retried, name, f"{copy.lstat().st_ino:x}")
             durable.fsync_folder(retried)
             at = _renamed(copy, into, name)
-        durable.remove_copied(taken, before)
+        moves.remove_copied(taken, before)
         return at
     except OSError:
         with contextlib.suppress(OSError):
@@ -255,7 +255,7 @@ def is_put_back(taken: Path, file: Path) -> bool:
         theirs, ours = taken.lstat(), file.lstat()
         is_recorded = named is not None and named["inode"] == f"{ours.st_ino:x}"
         if is_recorded or os.path.samestat(ours, theirs):
-            is_as_old = durable.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
+            is_as_old = moves.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
             return is_as_old and pictures.is_same(taken, file)
     return False
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
-from reeldrop.base import durable, temporaries
+from reeldrop.base import durable, moves, temporaries
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.job import Cause, DefaultsFile, Job
 from reeldrop.base.names import portable
@@ -234,7 +234,7 @@ class Spool:
             job_files.publish_log(job, folder)
             pictures.file_away(job, folder)
             name = portable(job.source).name
-            return durable.move_to_free_name(job.prompt_file, order_folder or folder, name, job.id)
+            return moves.move_to_free_name(job.prompt_file, order_folder or folder, name, job.id)
 
     def fail(self, job: Job, report: Report) -> Path:
         """Move the job's prompt file into `_failed/`, with its pictures and a report."""

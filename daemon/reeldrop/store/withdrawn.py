@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from reeldrop.base import durable, temporaries
+from reeldrop.base import durable, moves, temporaries
 from reeldrop.base.names import PICTURES_SUFFIX, aside
 from reeldrop.base.roots import Root
 from reeldrop.store import reports
@@ -70,7 +70,7 @@ def _set_aside(file: Path, places: Iterable[Path], copies_for: str) -> Path:
         if not any(map(os.path.lexists, (reports.beside(target), pictures))):
             with contextlib.suppress(FileExistsError):
                 if copies_for:
-                    durable.move(file, target, copies_for)
+                    moves.move(file, target, copies_for)
                 else:
                     durable.rename_new(file, target)
                 return target

@@ -553,6 +553,46 @@ def test_a_setting_of_a_text_file_that_cannot_be_used_is_reported(
 
 
 @pytest.mark.parametrize(
+    ("line", "problem", "shown"),
+    [
+        ("seeds: 3", "is `key: value`", {"seed": 3}),
+        ("clean_caption: true", "is `key: value`", {"clean_caption": True}),
+        ("translated_prompt: a 5: b", "is `key: value`", {"translated_prompt": "a 5: b"}),
+        ("sed: 3", "looks like the setting `seed`, misspelt", {"seed": 3}),
+        ("widht: 64", "looks like the setting `width`, misspelt", {"width": 64}),
+        ("heigth = 64", "looks like the setting `height`, misspelt", {"height": 64}),
+        ("stpes: 20", "looks like the setting `steps`, misspelt", {"num_inference_steps": 20}),
+        ("num_frmes: 9", "looks like the setting `num_frames`, misspelt", {"num_frames": 9}),
+        ("guidence_scale: 7.5", "the setting `guidance_scale`", {"guidance_scale": 7.5}),
+    ],
+)
+def test_a_setting_is_known_by_its_name(line: str, problem: str, shown: dict[str, object]) -> None:
+    """Those of all pipelines are, and those that are certainly misspelt."""
+    (found,) = mistakes(f"a red ball\n{line}", "a.txt")
+    assert (2, "write it as YAML, in a.yaml:") == (found.line, found.remedy)
+    assert problem in found.problem
+    assert [{**BALL, **shown}] == outcome(f"a red ball\n{line}", "a.txt")
+    parse(found.example, "a.yaml")
+
+
+def test_prompts_with_numbers_of_keys() -> None:
+    """Nobody films the name of the key."""
+    assert [BALL, BOAT] == outcome("prompt_1: a red ball\nprompt_2: a blue boat", "a.txt")
+
+
+@pytest.mark.parametrize(
+    "line", ["scene_1: 5", "shot_3: 4.5", "take_2: [1, 2]", "frame_1: 0", "the_end: true"]
+)
+def test_a_name_that_no_setting_has(line: str) -> None:
+    """May be what its author wants to see; a note says what else may have been meant."""
+    [found, _] = parse(f"{line}\na boat", "a.txt").prompts
+    assert (line, ("this is rendered as a prompt: a setting would have to be in a YAML file",)) == (
+        found.prompt,
+        found.notes,
+    )
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "model: a woman in red",
@@ -561,6 +601,37 @@ def test_a_setting_of_a_text_file_that_cannot_be_used_is_reported(
         "image: of a boat",
         "scene_one: [a dog runs in the rain]",
         "title_card: [THE END]",
+        "scene_1: a dog",
+        "scene 1: 5",
+        "shot 3: a dog runs",
+        "note: a dog",
+        "note: 5",
+        "time: 5",
+        "time: 12:30",
+        "4:3",
+        "16:9",
+        "16:9 film of a dog",
+        "ratio: 16:9",
+        "aspect_ratio: 16:9",
+        "scale: 1:100",
+        "countdown: 3, 2, 1",
+        "score: 3-2",
+        "weight: 5",
+        "eight: 5",
+        "temperature: 30",
+        "year: 1990",
+        "Room 5: a desk",
+        "kitchen: 2 people",
+        "5: a dog",
+        "Szene 3: ein Hund",
+        "Szene_1: ein Hund",
+        "Uhrzeit: 12:30",
+        "Jahr: 1990",
+        "Temperatur: -5",
+        "场景1：一只狗",
+        "场景1：5",
+        "时间：5",
+        "第3镜：大鹏飞",
     ],
 )
 def test_what_only_begins_like_a_setting_is_filmed(line: str) -> None:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ from reeldrop.base import strict_yaml, yaml_text
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
 from reeldrop.prompts import dialects, key_value, other_names
-from reeldrop.prompts.key_value import Own, Recognised, Said
+from reeldrop.prompts.key_value import Names, Own, Recognised, Said
 from reeldrop.prompts.layers import MAX_VIDEOS
 
 _KEYS = (
@@ -60,10 +60,8 @@ Lines = Sequence[tuple[int, str]]
 """Lines that are neither empty nor comments, with their numbers."""
 
 
-def refuse(name: str, text: str, lines: Lines, models: Collection[str] = ()) -> None:
+def refuse(name: str, text: str, lines: Lines, names: Names) -> None:
     """Refuse a text file that has lines for another tool, or settings.
-
-    models: the names of the profiles
 
     Raises:
         PromptError: it has some.
@@ -78,7 +76,7 @@ def refuse(name: str, text: str, lines: Lines, models: Collection[str] = ()) -> 
     strange = []
     rows = {number for number, line in lines if _ROW.fullmatch(line)}
     for number, line in lines[:MAX_VIDEOS]:  # a file with more is refused for their number
-        what = key_value.naming(line, models) or dialects.of_line(line)
+        what = key_value.naming(line, names) or dialects.of_line(line)
         if what is None and number in rows and len(rows) > 1:
             what = Recognised("is a row of a table in Markdown")
         found.append((number, line, what))

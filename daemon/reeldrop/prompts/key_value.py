@@ -5,13 +5,17 @@ Recognises only what surely is not a prompt; what may be a prompt is rendered.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import YamlError
+from reeldrop.base.translated import KEYS
 from reeldrop.prompts import other_names
+from reeldrop.prompts.wording import SURELY, near
 
 Said = Mapping[str, str]
 """Settings by the names of another tool."""
@@ -21,6 +25,13 @@ class Own(str):
     """A value of a setting of reeldrop, as it stands in YAML."""
 
     __slots__ = ()
+
+
+class Names(NamedTuple):
+    """The names of the profiles in config.yaml, and of the settings that they have."""
+
+    models: Collection[str] = ()
+    keys: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +54,9 @@ AMBIGUOUS = frozenset(
 )
 """Words that are settings of other tools, but also begin texts."""
 
-_OWN_KEYS = frozenset(
-    [
-        "seed",
-        "format",
-        "loras",
-        "matrix",
-        "image",
-        "last_image",
-        "wildcards",
-        "image_fit",
-        "translate",
-        "priority",
-    ]
-)
+_TEXTS = frozenset((*KEYS, *KEYS.values())) - {"prompt", "negative_prompt"}
 PROMPT = re.compile(
-    r"^[-*_#>\s\"'“„{]*(?:/\w+ )?(?:(?:positive )?prompt\s*+(?:#?\d+)?|(?-i:positive))"
+    r"^[-*_#>\s\"'“„{]*(?:/\w+ )?(?:(?:positive )?prompt[\s_]*+(?:#?\d+)?|(?-i:positive))"
     r"[*_\"'”“]*(?:\s*[:：=]|(?<=\d)\s+[-–—](?=\s))\s*[*_]*\s*(?P<value>.*)$",
     re.I,
 )
@@ -94,15 +92,24 @@ _MODEL = re.compile(
 )
 _OWN = re.compile(
     r"^(?:- )?(?:(?P<key>seed|format|loras|matrix|image|last_image|wildcards|image_fit|translate"
-    r"|priority|[a-z]{2,30}(?:_[a-z0-9]{1,30}){1,5})\s*[:：]\s*(?P<value>\[.+\]|\{.+\}"
+    r"|priority)\s*[:：]\s*(?P<value>\[.+\]|\{.+\}"
     r"|(?<=wildcards: )(?:all|\d+)|(?<=image_fit: )(?:crop|pad)|(?<=translate: )(?:true|false)"
-    r"|(?<=image: )\S{1,200}\.(?:png|jpe?g|webp)|(?<=priority: )-?\d+"
-    r"|(?<=_\d: )-?\d+(?:\.\d+)?))$"
+    r"|(?<=image: )\S{1,200}\.(?:png|jpe?g|webp)|(?<=priority: )-?\d+))$"
 )
 """A setting of reeldrop whose value no text would have."""
 
-_PLAIN = re.compile(r"\[?(?:[-+.,\d\s]|true|false)+\]?")
-"""Numbers and switches: settings of pipelines may have any name, but words may be a text."""
+NAMED = re.compile(
+    r"^(?:- )?(?P<key>[a-z]{2,30}(?:_[a-z0-9]{1,30}){1,5})\s*[:：]\s*"
+    r"(?P<value>\[[-+.,\d\s]+\]|-?\d+(?:\.\d+)?|true|false)$"
+)
+"""A name as pipelines have them, with a number or a switch; others may have such names, too."""
+
+_MISSPELT = re.compile(r"^(?:- )?(?P<key>[a-z_]{3,30})\s*[:：=]\s*(?P<value>-?\d+(?:\.\d+)?)$")
+_NUMBERED = (
+    "height", "width", "num_frames", "num_inference_steps", "guidance_scale", "seed",
+    "num_videos_per_prompt", "steps", "frames",
+)  # fmt: skip
+_TEXT = re.compile(r"^(?:- )?(?P<key>[a-z_]{6,30}(?:_2)?)\s*[:：]\s*(?P<value>\S.*)$")
 
 _NO_NUMBER = re.compile(
     r"^(?:- )?(?:seed|width|height|fps)\s*[:：=]\s*(?:[-+.]?\d\S*|nan|none|null|random|auto)$", re.I
@@ -116,7 +123,7 @@ def of_line(line: str) -> Recognised | None:
     if found is not None:
         return Recognised("is `key: value`, as in YAML", _after_prompt(found["value"]))
     found = _OWN.match(line)
-    if found is not None and _is_in_yaml(found["key"], found["value"]):
+    if found is not None and _is_yaml(found["key"], found["value"]):
         own: Said = {found["key"]: Own(found["value"])}
         return Recognised("is `key: value`, as in YAML", own, belongs_above=True)
     looks = (_OURS, _WORD, _MODEL, _NUMBER, _NO_NUMBER)
@@ -130,22 +137,44 @@ def of_line(line: str) -> Recognised | None:
     return Recognised(what, says, belongs_above=True, is_doubtful=is_doubtful)
 
 
-def _is_in_yaml(key: str, value: str) -> bool:
-    """Return whether a value can stand in YAML, and nobody else has such a setting."""
+def _is_yaml(key: str, value: str) -> bool:
+    """Return whether a value can stand in YAML."""
     try:
-        strict_yaml.load_all(f"{key}: {value}")
+        return bool(strict_yaml.load_all(f"{key}: {value}"))
     except YamlError:
         return False
-    return key in _OWN_KEYS or bool(_PLAIN.fullmatch(value) and not other_names.is_known(key))
 
 
-def naming(line: str, models: Collection[str]) -> Recognised | None:
-    """Recognise a line that names a profile of config.yaml, such as `model: wan2.1-1.3b`."""
+def naming(line: str, names: Names) -> Recognised | None:
+    """Recognise a line that names a profile, such as `model: wan2.1-1.3b`, or sets a setting."""
+    what = "is `key: value`, as in YAML"
     found = _NAMED_MODEL.match(line[:300])
-    if found is None or found["value"] not in models:
+    if found is not None and found["value"] in names.models:
+        return Recognised(what, {"model": Own(found["value"])}, belongs_above=True)
+    found = NAMED.match(line)
+    if found is not None and not other_names.is_known(found["key"]):
+        is_one_of_several = is_setting(re.sub(r"_\d+$", "", found["key"]))  # guidance_scale_2
+        if found["key"] in names.keys or is_one_of_several:
+            return Recognised(what, {found["key"]: Own(found["value"])}, belongs_above=True)
+    found = _TEXT.match(line)
+    if found is not None and found["key"] in names.keys and found["key"] in _TEXTS:
+        value = Own(json.dumps(found["value"].strip("\"'"), ensure_ascii=False))
+        return Recognised(what, {found["key"]: value}, belongs_above=True)
+    found = _MISSPELT.match(line)
+    meant = found and _meant(found["key"])
+    if found is None or not meant:
         return None
-    says = {"model": Own(found["value"])}
-    return Recognised("is `key: value`, as in YAML", says, belongs_above=True)
+    what = f"looks like the setting `{meant}`, misspelt"
+    return Recognised(what, {meant: found["value"]}, belongs_above=True)
+
+
+def _meant(key: str) -> str | None:
+    """Return the setting whose misspelt name this certainly is; None if it may be another word."""
+    if is_setting(key) or key in AMBIGUOUS or (meant := near(key, _NUMBERED, SURELY)) is None:
+        return None
+    if "_" in key:
+        return meant if key.count("_") == meant.count("_") else None
+    return meant if key[0] == meant[0] and set(key) == set(meant) else None  # not: eight, weight
 
 
 def _after_prompt(value: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -12,6 +12,7 @@ from reeldrop.base import invisible, strict_yaml
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.prompts import foreign
 from reeldrop.prompts.decoding import with_newlines
+from reeldrop.prompts.key_value import NAMED, Names
 from reeldrop.prompts.layers import Layer, Setting, check_count
 
 MAX_LINES = 20_000
@@ -34,8 +35,8 @@ class PromptLine:
     text: str
 
 
-def items(name: str, text: str, models: Collection[str] = ()) -> list[Layer]:
-    """Return the settings of each prompt of a text file; `models` are the profiles' names.
+def items(name: str, text: str, names: Names) -> list[Layer]:
+    """Return the settings of each prompt of a text file.
 
     Raises:
         PromptError: it was written for another tool, or is too long.
@@ -50,7 +51,7 @@ def items(name: str, text: str, models: Collection[str] = ()) -> list[Layer]:
         for number, line in enumerate(text.split("\n"), start=1)
         if (prompt := invisible.strip(line)) and not _COMMENT.match(prompt)
     ]
-    foreign.refuse(name, text, [(line.number, line.text) for line in lines], models)
+    foreign.refuse(name, text, [(line.number, line.text) for line in lines], names)
     check_count(max(1, len(lines)))  # before settings are made of them
     _check_controls(lines)
     is_list = _is_list(lines)
@@ -112,4 +113,6 @@ def _item(line: PromptLine, *, is_list: bool) -> Layer:
         notes = ("the ** around the prompt are rendered: a text file has no markup",)
     elif text.startswith("#"):
         notes = ("the # at the beginning is rendered: a comment begins with # and a space",)
+    elif NAMED.match(text):
+        notes = ("this is rendered as a prompt: a setting would have to be in a YAML file",)
     return {"prompt": Setting(strict_yaml.Node(text, line.number, column), notes=notes)}

@@ -7,7 +7,7 @@ mistakes is refused. Words the mistakes in a file's form, and adds the places to
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -29,6 +29,7 @@ from reeldrop.prompts import (
 )
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.documents import Item
+from reeldrop.prompts.key_value import Names
 from reeldrop.prompts.layers import Layer, check_count, merge
 from reeldrop.prompts.rules import Fault, ModelRules, SettingsRefused
 from reeldrop.prompts.wording import described, did_you_mean
@@ -127,14 +128,14 @@ def _parsed(
 ) -> PromptFile:
     allowance = strict_yaml.Allowance()
     above = [documents.defaults(file, allowance) for file in defaults]
-    items, priority = _items(name, data, allowance, rules)
+    known = {key for found in rules.values() if found is not None for key in found.keys}
+    items, priority = _items(name, data, allowance, Names(rules, known))
     base = merge(*above)
     if "priority" in base:
         inherited = documents.priority(base.pop("priority"))
         priority = inherited if priority is None else priority
     priority = priority or 0
     check_count(len(items))
-    known = {key for found in rules.values() if found is not None for key in found.keys}
     items = sweeps.expanded(items, base, known, draw_seed)
     named = pictures.named(item.layer for item in items)
     may_pair = not named and all(item.recorded is None for item in items)
@@ -170,7 +171,7 @@ def _videos(items: Iterable[Item], base: Layer, reader: _Reader) -> list[_Video]
 
 
 def _items(
-    name: str, data: bytes, allowance: strict_yaml.Allowance, models: Collection[str]
+    name: str, data: bytes, allowance: strict_yaml.Allowance, names: Names
 ) -> tuple[list[Item], int | None]:
     """Return the settings of each prompt of a file, and the file's priority; None if not given."""
     if len(data) > MAX_BYTES:
@@ -178,7 +179,7 @@ def _items(
         raise PromptError(Mistake(problem, "split it into several files"))
     text = decode(data)
     if _is_text(name):
-        return list(map(Item, lines.items(name, text, models))), None
+        return list(map(Item, lines.items(name, text, names))), None
     if PurePosixPath(name).suffix.lower() == VIDEO_SUFFIX:
         return documents.embedded(text, allowance), None
     items: list[Item] = []

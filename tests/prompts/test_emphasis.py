@@ -26,6 +26,10 @@ READ = {
     "(a [red) ball]": [("a [red", 1.1), (" ball]", 1)],
     "(red:blue)": [("red:blue", 1.1)],
     "(大鹏:1.3)飞": [("大鹏", 1.3), ("飞", 1)],
+    "（大鹏：1.3）飞": [("大鹏", 1.3), ("飞", 1)],  # noqa: RUF001
+    "（（夜））［海］": [("夜", 1.1 * 1.1), ("海", 1 / 1.1)],  # noqa: RUF001
+    "(大鹏：１．３）": [("大鹏", 1.3)],  # noqa: RUF001
+    r"\（夜\）（比例：大": [("（夜）（比例：大", 1)],  # noqa: RUF001
     "": [],
     "()": [],
 }
@@ -68,7 +72,8 @@ def test_a_weight_beyond_reason_is_refused() -> None:
 
 def test_only_what_is_text_is_noted_as_text() -> None:
     """A profile that reads weights reads those of one form, and the prompt stays as written."""
-    for text, notes in (("a (red:1.4) ball", 0), ("a {{red}} ball", 1)):
+    full_width = "（红：1.4）球"  # noqa: RUF001
+    for text, notes in (("a (red:1.4) ball", 0), (full_width, 0), ("a {{red}} ball", 1)):
         for reads_weights in (True, False):
             [prompt] = parse(f"prompt: {text}", reads_weights=reads_weights)
             assert text == prompt.prompt

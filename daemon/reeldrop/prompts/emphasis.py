@@ -1,7 +1,8 @@
 """Read the weights of words in a prompt, where its profile says `prompt_syntax: weighted`.
 
 `(word:1.2)` weighs 1.2 times as much, `(word)` 1.1 times, `[word]` less by as much; they multiply.
-A bracket after a backslash, or without its other half, is text. The syntax is that of
+A bracket after a backslash, or without its other half, is text. Full-width brackets, colons and
+digits, as of Chinese keyboards, count as the plain ones. The syntax is otherwise that of
 AUTOMATIC1111's web UI (`modules/prompt_parser.py`). Does not know what a model makes of weights.
 """
 
@@ -21,6 +22,11 @@ STEP = 1.1
 _TOKEN = re.compile(
     r"\\[\\()\[\]]|[(\[]|:\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)|[)\]]|[^\\()\[\]:]+|.", re.DOTALL
 )
+_NARROW = str.maketrans(
+    {chr(code + 0xFEE0): chr(code) for code in map(ord, r"()[]\:+-.0123456789")}
+)
+"""Full-width characters to plain ones, one by one."""
+
 _OPENING = {")": "(", "]": "["}
 
 
@@ -34,7 +40,7 @@ class Part(NamedTuple):
 def parts(prompt: str) -> list[Part]:
     """Return the pieces of a prompt; no two neighbours have the same weight."""
     found: list[Part] = []
-    for part in _pieces(list(_TOKEN.finditer(prompt))):
+    for part in _pieces(list(_TOKEN.finditer(prompt.translate(_NARROW))), prompt):
         if found and found[-1].weight == part.weight:
             found[-1] = Part(found[-1].text + part.text, part.weight)
         else:
@@ -51,7 +57,7 @@ def too_heavy(prompt: str) -> Part | None:
     return next((part for part in parts(prompt) if not abs(part.weight) <= MOST), None)
 
 
-def _pieces(tokens: Sequence[re.Match[str]]) -> Iterator[Part]:
+def _pieces(tokens: Sequence[re.Match[str]], prompt: str) -> Iterator[Part]:
     pairs = _pairs(tokens)
     closing, weights = set(pairs.values()), [1.0]
     for place, token in enumerate(tokens):
@@ -61,7 +67,7 @@ def _pieces(tokens: Sequence[re.Match[str]]) -> Iterator[Part]:
             weights.pop()
         else:
             is_escaped = len(token[0]) == 2 and token[0][0] == "\\"
-            yield Part(token[0][is_escaped:], weights[-1])
+            yield Part(prompt[token.start() + is_escaped : token.end()], weights[-1])
 
 
 def _pairs(tokens: Sequence[re.Match[str]]) -> dict[int, int]:

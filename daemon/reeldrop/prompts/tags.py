@@ -36,7 +36,9 @@ _OTHER_WEIGHT = re.compile(
     r"\([^()\n]{1,80}\)\d\.\d+|\{\{[^{}\n]{1,80}\}\}"
     r"|(?<![\w.])\d\.?\d*::[^:\n]{1,80}::|[^\W\d]\w{0,40}::-?\d"
 )
-_WEIGHT = re.compile(r"\([^()\n]{0,80}[^\W\d]:\d(\.\d+)?\)|" + _OTHER_WEIGHT.pattern)
+_WEIGHT = re.compile(
+    r"[(（][^()（）\n]{0,80}[^\W\d][:：]\d([.．]\d+)?[)）]|" + _OTHER_WEIGHT.pattern  # noqa: RUF001
+)
 _CHANGE = re.compile(
     r"\[[^\[\]\n]{0,80}:[^\[\]:\n]{0,80}:\d*\.?\d+\]|\[\w[^\[\]|\n]{0,80}\|[^\[\]\n]{1,80}\w\]"
 )

@@ -33,7 +33,8 @@ def test_a_translation_is_taken_as_it_is() -> None:
     text = f"prompt: {BIRD}\ntranslated_prompt: A bird \nnegative_prompt: 水\ntranslate: false\n"
     [found] = prompts(f"{text}translated_negative_prompt: water")
     assert (BIRD, ("A bird", "water")) == (found.prompt, found.texts)
-    assert Translated("A bird", "water", is_wanted=False) == found.translated
+    texts = (("prompt", "A bird"), ("negative_prompt", "water"))
+    assert Translated(texts, is_wanted=False) == found.translated
     settings = found.as_settings()
     assert ["prompt", "translate", "translated_prompt"] == list(settings)[:3]
     assert (found,) == prompts(yaml_text.dump(settings))
@@ -73,6 +74,37 @@ def test_a_translation_of_another_negative_prompt() -> None:
         assert note in other.notes[0]
         [again] = prompts(sidecars.text(job, other, rendered))
         assert (other.notes, other.translated) == (again.notes, again.translated)
+
+
+def test_the_texts_of_a_second_text_encoder() -> None:
+    """They have translations and notes as the others have, where the pipeline takes them."""
+    kinds = {**TINY.capabilities.settings, "prompt_2": str, "negative_prompt_2": str}
+    capabilities = dataclasses.replace(TINY.capabilities, settings=kinds)
+    rules = dataclasses.replace(RULES["english"], capabilities=capabilities)
+    texts = {
+        "prompt": BIRD, "prompt_2": "黄鹂", "translated_prompt_2": "Orioles",
+        "negative_prompt_2": "вода",
+    }  # fmt: skip
+    told = yaml_text.dump(texts).encode()
+    [found] = parsing.parse("a.yaml", told, (), {"english": rules}, "english", int).prompts
+    assert {"prompt": BIRD, "prompt_2": "Orioles", "negative_prompt_2": "вода"} == found.read
+    assert "can't read the Cyrillic letters of the negative prompt 2" in "".join(found.notes)
+    rendered = Rendered("m", None, "P", "S", "cpu", "float32", (), 1.0, 100)
+    sidecar = sidecars.text(
+        Job("id", PurePosixPath("a.yaml"), Path("nowhere"), ()), found, rendered
+    )
+    assert "translated_from_2: 黄鹂" in sidecar
+    told = sidecar.replace("prompt_2: 黄鹂", "prompt_2: 鱼", 1).encode()
+    [other] = parsing.parse("a.yaml", told, (), {"english": rules}, "english", int).prompts
+    assert "translated_prompt_2 is of another prompt 2, '黄鹂'" in other.notes[0]
+    with pytest.raises(PromptError, match="unknown key 'translated_prompt_2'"):
+        prompts(f"prompt: {BIRD}\ntranslated_prompt_2: Orioles")
+
+
+def test_a_negative_prompt_without_effect() -> None:
+    """Nobody needs to know that the model can't read it, as it has none."""
+    [found] = prompts("prompt: a bird\nnegative_prompt: вода\nguidance_scale: 1")
+    assert ("the negative prompt has no effect: it needs a guidance_scale above 1",) == found.notes
 
 
 def test_the_nearest_layer_turns_it_off_and_on() -> None:

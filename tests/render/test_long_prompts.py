@@ -17,6 +17,7 @@ from harness.site import Site
 from reeldrop.base.errors import ConfigError
 from reeldrop.base.events import BatchRendered, Event
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
+from reeldrop.base.translated import Translated
 from reeldrop.commands import check as checking
 from reeldrop.commands import check_file
 from reeldrop.config.config import load
@@ -180,6 +181,20 @@ def test_other_classes_read_long_texts_too(name: str, tmp_path: Path) -> None:
     text = "abcd " * 20  # 80 letters
     longer, other = (prompt(f"{text}{word}") for word in ("horse", "a (camel:3)"))
     assert not np.array_equal(render(both, longer), render(both, other))
+
+
+def test_a_second_text_encoder_reads_its_own_text(tmp_path: Path) -> None:
+    """In its translation, for all prompts of a batch."""
+    loaded = pipeline.load(ModelSource("long", str(save("AnimateDiff SDXL", tmp_path / "model"))))
+    plain = prompt("a horse", "grass")
+    second = replace(plain, arguments=(*plain.arguments, ("prompt_2", "a bird")))
+    chinese = replace(plain, arguments=(*plain.arguments, ("prompt_2", "鸟")))
+    translated = replace(chinese, translated=Translated((("prompt_2", "a bird"),)))
+    (expected,) = render(loaded, second)
+    assert np.array_equal(expected, render(loaded, translated)[0])
+    assert not np.array_equal(expected, render(loaded, plain)[0])
+    for frames in render(loaded, translated, translated):
+        assert abs(expected.astype(int) - frames).max() <= 1
 
 
 @pytest.mark.parametrize("key", ["long_prompt", "prompt_syntax"])

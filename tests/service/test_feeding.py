@@ -48,6 +48,7 @@ from reeldrop.service.translations import Translations
 from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
+from reeldrop.translation.orders import Reads
 from reeldrop.translation.source import TranslatorSource
 from reeldrop.translation.translator import Translator
 
@@ -798,7 +799,7 @@ def test_a_missing_translator_leaves_room_for_other_files(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(schedule, "MAX_OPEN_JOBS", 8)
     world.jobs.use(Limits(dict.fromkeys(RULES, BatchLimit(SIZE)), 2, 600.0))
-    sources, reads = {"zh": TranslatorSource("zh", "some/opus")}, {"m": ("en",)}
+    sources, reads = {"zh": TranslatorSource("zh", "some/opus")}, {"m": Reads(("en",))}
     missing = Translator(sources, reads, lambda _: None, retry_seconds=600.0, is_patient=True)
     opened = world.jobs.opened
     opened.translate = Translations(missing, world.jobs, renders_untranslated=False).begin

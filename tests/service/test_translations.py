@@ -14,12 +14,13 @@ from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
 from reeldrop.service.translations import Translations
 from reeldrop.translation import process
+from reeldrop.translation.orders import Reads
 from reeldrop.translation.source import TranslatorSource
 from reeldrop.translation.translator import Translator
 
 ZH_EN = Path(__file__).parents[1] / "translation" / "zh_en"
 SOURCES = {"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}
-READS = {"m": ("en",)}
+READS = {"m": Reads(("en",))}
 
 
 @pytest.fixture

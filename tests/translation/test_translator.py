@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -18,8 +19,8 @@ from harness.processes import await_that
 from huggingface_hub import constants
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
-from reeldrop.translation import process, sentences, translator
-from reeldrop.translation.orders import Order
+from reeldrop.translation import by_sentence, process, sentences, translator
+from reeldrop.translation.orders import Order, Reads
 from reeldrop.translation.source import TranslatorSource
 from reeldrop.translation.translator import Translator
 from reeldrop.translation.worker import Endless, Model, serve
@@ -52,7 +53,7 @@ def test_words(model: Model) -> None:
 def test_long_texts(model: Model) -> None:
     """They are cut where sentences end, else at pauses, else anywhere; nothing is left out."""
     one, other = "一只红色的大球在海上升起", "一条蓝色的鱼在夜里飞"
-    assert [one + "。", other] == model.parts(f"{one}。{other}")
+    assert [one + "。", other] == sentences.parts(f"{one}。{other}", lambda _: True, "zh")
     assert [one] == model.parts(one)
     pauses = "，".join([one] * 5)
     parts = model.parts(pauses)
@@ -62,27 +63,69 @@ def test_long_texts(model: Model) -> None:
     parts = model.parts(unbroken)
     assert unbroken == "".join(parts)
     assert all(model.translated(part) for part in parts)
-    assert ["a b", "c"] == sentences.parts("a b\nc", lambda _: True)
-    assert ["ab", "cd", "e"] == sentences.parts("ab cd e", lambda text: len(text) < 3)
+    assert ["a b", "c"] == sentences.parts("a b\nc", lambda _: True, "fr")
+    assert ["ab", "cd", "e"] == sentences.parts("ab cd e", lambda text: len(text) < 3, "fr")
 
 
-def test_sentences_of_other_scripts() -> None:
+@pytest.mark.parametrize(
+    ("language", "text", "found"),
+    [
+        ("zh", "大鹏！！！", ["大鹏！！！"]),
+        ("zh", "真的吗？！太好了。😀", ["真的吗？！", "太好了。😀"]),
+        ("zh", "1. 大鹏\n12. 黄鹂", ["1. 大鹏", "12. 黄鹂"]),
+        ("zh", "1. 大鹏 2. 黄鹂 3. 船", ["1. 大鹏 2. 黄鹂 3. 船"]),
+        ("zh", "一共有12. 然后走了", ["一共有12.", "然后走了"]),
+        ("zh", "大鹏\n\n---\n黄鹂", ["大鹏\n\n---", "黄鹂"]),
+        ("zh", "他说：“好。”然后走了。", ["他说：“好。”", "然后走了。"]),
+        ("hi", "एक लाल गेंद। एक नीली नाव।", ["एक लाल गेंद।", "एक नीली नाव।"]),
+        ("ar", "كرة حمراء؟ طائر", ["كرة حمراء؟", "طائر"]),
+        ("ja", "猫｡犬", ["猫｡", "犬"]),
+        ("my", "ဘောလုံး။ လှေ", ["ဘောလုံး။", "လှေ"]),
+        ("km", "បាល់។ ទូក", ["បាល់។", "ទូក"]),
+        ("hy", "գնդակ\N{ARMENIAN FULL STOP} նավակ", ["գնդակ\N{ARMENIAN FULL STOP}", "նավակ"]),
+        ("de", "z. B. ein Ball. Ein Boot.", ["z. B. ein Ball.", "Ein Boot."]),
+        ("de", "Dr. Faust in St. Petersburg", ["Dr. Faust in St. Petersburg"]),
+        ("de", "die Straße Nr.\nEin Boot", ["die Straße Nr.", "Ein Boot"]),
+        ("de", "ein Rad vom Typ B. Dann Regen", ["ein Rad vom Typ B.", "Dann Regen"]),
+        ("ru", "Б. Л. Пастернак идёт. Кот.", ["Б. Л. Пастернак идёт.", "Кот."]),
+        ("ru", "3.5 метра", ["3.5 метра"]),
+        ("de", unicodedata.normalize("NFD", "ein Bär. ein Ball"), ["ein Bär.", "ein Ball"]),
+    ],
+)
+def test_sentences_of_languages(language: str, text: str, found: list[str]) -> None:
     """Each has words: of points or a number alone, translators make up a sentence."""
-    for text, found in {
-        "大鹏！！！": ["大鹏！！！"],
-        "真的吗？！太好了。😀": ["真的吗？！", "太好了。😀"],
-        "1. 大鹏\n12. 黄鹂": ["1. 大鹏", "12. 黄鹂"],
-        "大鹏\n\n---\n黄鹂": ["大鹏\n\n---", "黄鹂"],
-        "他说：“好。”然后走了。": ["他说：“好。”", "然后走了。"],
-        "एक लाल गेंद। एक नीली नाव।": ["एक लाल गेंद।", "एक नीली नाव।"],
-        "كرة حمراء؟ طائر": ["كرة حمراء؟", "طائر"],
-        "猫｡犬": ["猫｡", "犬"],
-        "z. B. ein Ball. Ein Boot.": ["z. B. ein Ball.", "Ein Boot."],
-        "Б. Л. Пастернак идёт. Кот.": ["Б. Л. Пастернак идёт.", "Кот."],
-        "3.5 метра": ["3.5 метра"],
-        unicodedata.normalize("NFD", "ein Bär. ein Ball"): ["ein Bär.", "ein Ball"],
-    }.items():
-        assert found == sentences.parts(text, lambda _: True), text
+    assert found == sentences.parts(text, lambda _: True, language)
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "count"),
+    [
+        ("de", "Eine Straße im Jahr 1990. Dann ein Auto.", 2),
+        ("de", "Eine Straße im Jahr 1990. Autos fahren.", 2),
+        ("de", "Es sind 12. Dann kommt ein Boot.", 2),
+        ("de", "Um 12:30. Ein Boot fährt ab.", 2),
+        ("de", "Er zählt 5 Bälle. 3. Das Boot", 2),
+        ("de", "am 3. Oktober fährt ein Boot", 1),
+        ("de", "im 19. Jahrhundert", 1),
+        ("de", "das 100. Boot", 1),
+        ("de", "am 3. und am 4. Oktober", 1),
+        ("de", "Es sind 12. Autos fahren.", 1),  # in doubt
+        ("de", "1. Der Ball 2. Das Boot", 1),
+        ("fr", "Une rue en 1990. Puis une voiture.", 2),
+        ("fr", "Il en a 12. Puis il part.", 2),
+        ("fr", "il en a 5. puis il part", 2),
+        ("es", "Tiene 7. Luego se va.", 2),
+        ("ru", "Их 15. Потом кот.", 2),
+        ("ru", "Сцена: 1. Кот 2. Пёс", 1),
+        ("cs", "Je jich 5. Pak jde kocour.", 2),
+        ("cs", "dne 3. října", 1),
+        ("da", "den 3. oktober", 1),
+        ("fi", "Niitä on 4. Sitten tulee vene.", 2),
+    ],
+)
+def test_points_after_numbers(language: str, text: str, count: int) -> None:
+    """They end a sentence unless the number may be an ordinal there, or the mark of a list."""
+    assert count == len(sentences.parts(text, lambda _: True, language)), text
 
 
 def test_a_translation_without_an_end(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +158,7 @@ class Asked:
     def __init__(self) -> None:
         self.answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
         sources = {"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}
-        reads = {"m": ("en",)}
+        reads = {"m": Reads(("en",))}
         self.translator = Translator(sources, reads, self.answers.put, retry_seconds=0.01)
 
     def answer(self, *prompts: Prompt) -> tuple[tuple[Prompt, Exception | None], ...]:
@@ -199,7 +242,7 @@ def test_what_no_prompt_may_be(
 
 def test_no_more_is_foreseen_than_allowed(asked: Asked) -> None:
     """One that let others pass may have come back behind the last that was allowed."""
-    order = Order((prompt(1, BIRD),), {"m": ("en",)})
+    order = Order((prompt(1, BIRD),), {"m": Reads(("en",))})
     asked.translator._foreseen.extend([order] * (translator.MOST_FORESEEN + 1))
     asked.translator.foresee([prompt(number, f"{BIRD}{number}") for number in range(5)])
     assert translator.MOST_FORESEEN + 1 == len(asked.translator._foreseen)
@@ -214,6 +257,97 @@ def test_what_the_author_repeats(asked: Asked, monkeypatch: pytest.MonkeyPatch) 
     asked.translator.close()
     assert ["ha ha ha ha"] * 2 == [one.texts[0] for one, _ in found[:2]]
     assert "the translation repeats itself: ha ha ha ha" in str(found[2][1])
+
+
+def test_a_negative_prompt_without_effect_is_left_alone(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it can't be translated is no reason to film nothing."""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", ANSWERS))
+    both = [
+        dataclasses.replace(
+            prompt(number, BIRD),
+            arguments=(("negative_prompt", "水999"), ("guidance_scale", scale)),
+        )
+        for number, scale in enumerate((1.0, 5.0))
+    ]
+    (found, failure), (_, other) = asked.answer(*both)
+    asked.translator.close()
+    assert (None, ("word", "水999")) == (failure, found.texts)
+    assert "its negative prompt can't be translated: no" in str(other)
+
+
+def test_second_prompts(asked: Asked) -> None:
+    """Those of a second text encoder are translated as the first, and told apart in batches."""
+    one, other = (
+        dataclasses.replace(
+            prompt(number, BIRD), arguments=(("prompt_2", text), ("negative_prompt_2", "水印"))
+        )
+        for number, text in enumerate(("两只黄鹂鸣翠柳", "a ball"))
+    )
+    (made, _), (same, _) = asked.answer(one, other)
+    asked.translator.close()
+    bird, birds = "A great bird rises with the wind", "Two orioles sing in a green willow"
+    assert {"prompt": bird, "prompt_2": birds, "negative_prompt_2": "watermark"} == made.read
+    assert {"prompt": bird, "prompt_2": "a ball", "negative_prompt_2": "watermark"} == same.read
+    assert made.batch_key != same.batch_key
+    assert made.batch_key == dataclasses.replace(made, prompt="x").batch_key
+
+
+def test_weights_survive(asked: Asked) -> None:
+    """Where a profile reads them: on the same words, whatever the translator does with brackets."""
+    folder = {"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}
+    asked.translator.use(folder, {"m": Reads(("en",), weights=True)}, 0.01)
+    bird = "A great bird rises with the wind"
+    sea = "A big red ball rising over the sea"
+    less = "(watermark:0.9091)"
+    expected = {
+        "（大鹏一日同风起：1.2）": f"({bird}:1.2)",  # noqa: RUF001
+        "((大鹏一日同风起))": f"({bird}:1.21)",
+        "(水印:1.3)，一只红色的大球在海上升起，[水印]": f"(watermark:1.3), {sea}, {less}",
+        "（大鹏一日同风起。水印：0.8）": f"({bird}:0.8) (watermark:0.8)",  # noqa: RUF001
+        "大鹏一日同风起。(cinematic, 8k:1.2), film": f"{bird} (cinematic:1.2), (8k:1.2), film",
+        "大鹏一日同风起。(film:1.2) 16:9, (8:1.1)": f"{bird} (film:1.2) 16:9, (8:1.1)",
+        r"大鹏一日同风起。a \(big\) bird": rf"{bird} a \(big\) bird",
+        "大鹏一日同风起": bird,
+    }
+    results = asked.answer(*(prompt(number, text) for number, text in enumerate(expected)))
+    asked.translator.close()
+    assert expected == {found.prompt: found.texts[0] for found, _ in results}
+    assert {None} == {failure for _, failure in results}
+
+
+def test_weights_within_a_sentence(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are where the translation has the same words; else the words are added."""
+    answers = """while read -r line; do case "$line" in
+        *999*) echo '{"text": "A redder Red ball (big)"}';;
+        *888*) echo '{"text": "the red."}';;
+        *) echo '{"text": "crimson"}';; esac; done"""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", answers))
+    folder = {"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}
+    asked.translator.use(folder, {"m": Reads(("en",), weights=True)}, 0.01)
+    results = asked.answer(prompt(1, "一只（红888：1.2）球999"), prompt(2, "一只(红)球999"))  # noqa: RUF001
+    asked.translator.close()
+    assert [r"A redder (Red:1.2) ball \(big\)", r"A redder Red ball \(big\), (crimson:1.1)"] == [
+        found.texts[0] for found, _ in results
+    ]
+
+
+def test_the_rest_of_a_text_is_kept(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If one sentence can't be translated, it stays as it is, and is what is reported."""
+    answers = """while read -r line; do case "$line" in *999*) echo '{"text": "..."}';;
+        *888*) echo '{"unfit": "cut off"}';; *) echo '{"text": "word"}';; esac; done"""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", answers))
+    texts = ("一。坏999。二", "一。坏888。二。坏999", "坏999。坏888")
+    results = asked.answer(*(prompt(number, text) for number, text in enumerate(texts)))
+    asked.translator.close()
+    assert ["word 坏999。 word", "word 坏888。 word 坏999", texts[2]] == [
+        found.texts[0] for found, _ in results
+    ]
+    first, second, third = (str(failure) for _, failure in results)
+    assert "a sentence of its prompt can't be translated: the translation is empty: 坏999" in first
+    assert "a sentence of its prompt can't be translated: cut off" in second
+    assert "its prompt can't be translated: the translation is empty: 坏999" in third
 
 
 def test_english_sentences_stay(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +366,7 @@ def test_many_texts_do_not_wait_in_vain(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
     sources = {"zh": TranslatorSource("zh", "some/opus")}
-    nobody = Translator(sources, {"m": ("en",)}, answers.put, retry_seconds=0.01)
+    nobody = Translator(sources, {"m": Reads(("en",))}, answers.put, retry_seconds=0.01)
     with structlog.testing.capture_logs() as logged:
         nobody.ask("job", [prompt(number, f"{BIRD} {number}") for number in range(5)])
         results = answers.get(timeout=60).results
@@ -244,7 +378,7 @@ def test_many_texts_do_not_wait_in_vain(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_very_long_prompt_lets_others_pass(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its sentences are translated some at a time, in turn with the prompts of other jobs."""
     monkeypatch.setattr(process, "COMMAND", ("sh", "-c", ANSWERS))
-    monkeypatch.setattr(translator, "LONGEST_PART", 5)
+    monkeypatch.setattr(by_sentence, "LONGEST_PART", 5)
     text = "".join(f"第{n:02}句。" for n in range(20)) + "没有标点" * 20
     asked.translator.ask("long", [prompt(1, text)])
     asked.translator.ask("short", [prompt(2, "一句")])
@@ -310,7 +444,9 @@ def test_an_outage_of_the_hub_is_waited_for(
         "zh": TranslatorSource("zh", "some/opus"),
         "ru": TranslatorSource("ru", str(tmp_path), is_folder=True),
     }
-    waits = Translator(sources, {"m": ("en",)}, answers.put, retry_seconds=0.01, is_patient=True)
+    waits = Translator(
+        sources, {"m": Reads(("en",))}, answers.put, retry_seconds=0.01, is_patient=True
+    )
     waits.ask("job", [prompt(1, BIRD)])
     await_that(lambda: "reeldrop pull translate.zh" in waits.trouble("job"), "the trouble")
     waits.ask("job", [prompt(2, "a red ball")])
@@ -332,7 +468,7 @@ def test_other_settings_end_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(process, "COMMAND", ("sh", "-c", ANSWERS))
     answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
-    sources, reads = {"zh": TranslatorSource("zh", "some/opus")}, {"m": ("en",)}
+    sources, reads = {"zh": TranslatorSource("zh", "some/opus")}, {"m": Reads(("en",))}
     waits = Translator(sources, reads, answers.put, retry_seconds=600.0, is_patient=True)
     waits.ask("job", [prompt(1, BIRD)])
     await_that(lambda: waits.trouble("job"), "the trouble")

@@ -15,7 +15,7 @@ from reeldrop.base.loras import Loras, UsedLora
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.base.sound import Sound
 from reeldrop.base.sweeps import Swept
-from reeldrop.base.translated import NOTHING_TRANSLATED, Translated
+from reeldrop.base.translated import KEYS, NOTHING_TRANSLATED, SECOND, Translated
 from reeldrop.base.windows import Windows
 
 if TYPE_CHECKING:
@@ -114,10 +114,20 @@ class Prompt:
         return dict(self.arguments).get(name)
 
     @property
+    def originals(self) -> dict[str, str]:
+        """The texts as they were written, by their keys in `translated.KEYS`; no empty ones."""
+        found = {**dict(self.arguments), "prompt": self.prompt}
+        return {key: str(found[key]) for key in KEYS if found.get(key)}
+
+    @property
+    def read(self) -> dict[str, str]:
+        """The same as the text encoders read them."""
+        return {**self.originals, **dict(self.translated.texts)}
+
+    @property
     def texts(self) -> tuple[str, str]:
         """The prompt and the negative prompt, as the text encoder reads them."""
-        unwanted = str(self.argument("negative_prompt") or "")
-        return self.translated.prompt or self.prompt, self.translated.negative_prompt or unwanted
+        return self.read.get("prompt", ""), self.read.get("negative_prompt", "")
 
     @property
     def steps(self) -> int:
@@ -136,8 +146,10 @@ class Prompt:
 
         It has `fps` because some models read it. Pictures may differ, but not their keys.
         """
-        shared = (pair for pair in self.arguments if pair[0] != "negative_prompt")
-        return (self.model, self.fps, self.loras or (), *(p.key for p in self.pictures), *shared)
+        shared = (pair for pair in self.arguments if pair[0] not in KEYS)
+        second = (pair for pair in self.read.items() if pair[0] in SECOND)
+        pictures = (picture.key for picture in self.pictures)
+        return (self.model, self.fps, self.loras or (), *pictures, *shared, *second)
 
     @property
     def memory_key(self) -> tuple[object, ...]:

@@ -2,41 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 TRANSLATE = "translate"
 """The key of a prompt file that turns translation off."""
 
-KEYS = {"prompt": "translated_prompt", "negative_prompt": "translated_negative_prompt"}
+KEYS = {
+    text: f"translated_{text}"
+    for text in ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2")
+}
 """The keys of a prompt file that give a translation, by what they translate."""
 
-
-TRANSLATED_FROM = {"prompt": "translated_from", "negative_prompt": "negative_translated_from"}
+TRANSLATED_FROM = {
+    "prompt": "translated_from",
+    "negative_prompt": "negative_translated_from",
+    "prompt_2": "translated_from_2",
+    "negative_prompt_2": "negative_translated_from_2",
+}
 """What a sidecar's record calls the texts whose translations it has."""
+
+SECOND = ("prompt_2", "negative_prompt_2")
+"""Those for the second text encoder of a pipeline that has two."""
+
+Texts = tuple[tuple[str, str], ...]
+"""Texts by their keys in `KEYS`, in that order."""
+
+
+GUIDANCE = ("true_cfg_scale", "guidance_scale")
+"""Guidance scales. The negative prompt is read if the first one that a pipeline has is above 1."""
+
+
+def heeds_unwanted(settings: Mapping[str, Any]) -> bool:
+    """Return whether negative prompts have an effect with the settings of a prompt."""
+    guidance = next((settings[name] for name in GUIDANCE if settings.get(name) is not None), None)
+    return not (isinstance(guidance, int | float) and guidance <= 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """The translations of a prompt's texts; empty where the text encoder reads the text itself.
+    """The translations of a prompt's texts.
 
+    texts: by the keys of the originals; none of what the text encoder reads itself
     is_wanted: whether texts may be translated that have no translation
     by: who translated, by the language of the text; nothing of what the prompt file gave
-    of: the prompt of which `prompt` is the translation, if that is another one than its own
-    negative_of: the same of `negative_prompt`
+    of: the originals of those `texts` that are of others than the prompt's own
     """
 
-    prompt: str = ""
-    negative_prompt: str = ""
+    texts: Texts = ()
     is_wanted: bool = True
     by: tuple[tuple[str, str], ...] = ()
-    of: str = ""
-    negative_of: str = ""
+    of: Texts = ()
 
     def as_settings(self) -> dict[str, object]:
         """Return the settings of a prompt file that say the same."""
         found: dict[str, object] = {} if self.is_wanted else {TRANSLATE: False}
-        given = {key: getattr(self, text) for text, key in KEYS.items()}
-        return {**found, **{key: text for key, text in given.items() if text}}
+        return {**found, **{KEYS[key]: text for key, text in self.texts}}
 
 
 NOTHING_TRANSLATED = Translated()

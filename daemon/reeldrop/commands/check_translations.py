@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
-from reeldrop.base.translated import KEYS
 from reeldrop.config import translators
 from reeldrop.translation import detection, source
+from reeldrop.translation.made import texts
 from reeldrop.translation.translator import Translator
 
 if TYPE_CHECKING:
@@ -59,10 +59,7 @@ def _needed(prompts: Sequence[Prompt], config: Config) -> Iterator[tuple[Prompt,
     """Yield each text, as the prompt of a video of its own, with its language."""
     for prompt in prompts:
         reads = config.models[prompt.model].languages
-        for key in KEYS:
-            text = prompt.prompt if key == "prompt" else str(prompt.argument(key) or "")
-            if not prompt.translated.is_wanted or getattr(prompt.translated, key):
-                continue
+        for text in texts(prompt).values():
             language = detection.language(text, config.translate, reads)
             if language is not None:
                 yield Prompt(0, text, prompt.model, (), 0, 1, ()), text, language
@@ -70,7 +67,7 @@ def _needed(prompts: Sequence[Prompt], config: Config) -> Iterator[tuple[Prompt,
 
 def _made(prompts: Sequence[Prompt], config: Config) -> list[tuple[str, str]]:
     answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
-    sources, reads = translators.sources(config), translators.languages(config)
+    sources, reads = translators.sources(config), translators.reads(config)
     translator = Translator(sources, reads, answers.put, retry_seconds=config.retry_seconds)
     translator.ask("check", prompts)
     try:
@@ -78,5 +75,5 @@ def _made(prompts: Sequence[Prompt], config: Config) -> list[tuple[str, str]]:
     finally:
         translator.close()
     return [
-        (prompt.translated.prompt, "" if error is None else str(error)) for prompt, error in results
+        (prompt.texts[0], "") if error is None else ("", str(error)) for prompt, error in results
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reeldrop.render import pins
+from reeldrop.translation.orders import Reads
 from reeldrop.translation.source import TranslatorSource
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def sources(config: Config) -> dict[str, TranslatorSource]:
     }
 
 
-def languages(config: Config) -> dict[str, tuple[str, ...] | None]:
-    """Return the languages that the text encoder of each profile reads; None if nobody knows."""
-    return {name: profile.languages for name, profile in config.models.items()}
+def reads(config: Config) -> dict[str, Reads]:
+    """Return what each profile reads."""
+    return {
+        name: Reads(profile.languages, profile.prompt_syntax == "weighted")
+        for name, profile in config.models.items()
+    }

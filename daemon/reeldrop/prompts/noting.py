@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reeldrop.base.translated import heeds_unwanted
 from reeldrop.prompts import documents, tags, translations
 from reeldrop.prompts.layers import Layer
 from reeldrop.prompts.rules import ModelRules
@@ -19,8 +20,7 @@ def notes(layer: Layer, settings: Mapping[str, Any], rules: ModelRules) -> tuple
     found = [note for key in documents.TEXT_KEYS if key in layer for note in layer[key].notes]
     found += tags.notes(settings["prompt"], reads_weights=rules.reads_weights)
     found += translations.notes(settings, rules)
-    guidance = settings.get("true_cfg_scale", settings.get("guidance_scale"))
     is_given = "negative_prompt" in layer and settings["negative_prompt"]
-    if is_given and isinstance(guidance, int | float) and guidance <= 1:
+    if is_given and not heeds_unwanted(settings):
         found.append("the negative prompt has no effect: it needs a guidance_scale above 1")
     return tuple(found)

@@ -185,7 +185,7 @@ class ModelRules:
         if tag is not None:
             problem = f"{short(tag.text)} is {tag.meaning}"
             yield Fault("prompt", problem, tag.remedy, example=tag.example)
-        for key in ("prompt", "negative_prompt", *self._translations):
+        for key in (*KEYS, *self._translations):
             text = settings.get(key) or ""
             if self.reads_weights and (part := emphasis.too_heavy(text)) is not None:
                 problem = f"{short(part.text)} has the weight {part.weight:g}"

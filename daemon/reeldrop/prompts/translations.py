@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from reeldrop.base.escaping import short
-from reeldrop.base.translated import KEYS, TRANSLATE, Translated
+from reeldrop.base.translated import KEYS, TRANSLATE, Translated, heeds_unwanted
 from reeldrop.prompts import scripts
 
 if TYPE_CHECKING:
@@ -18,13 +18,11 @@ def given(settings: Mapping[str, Any], of: Mapping[str, str]) -> Translated:
 
     of: the texts of which they are, where those are others than the prompt's own
     """
-    prompt, unwanted = ((settings.get(key) or "").strip() for key in KEYS.values())
+    found = {text: (settings.get(key) or "").strip() for text, key in KEYS.items()}
     return Translated(
-        prompt,
-        unwanted,
+        tuple(pair for pair in found.items() if pair[1]),
         is_wanted=settings[TRANSLATE],
-        of=of.get("prompt", "") if prompt else "",
-        negative_of=of.get("negative_prompt", "") if unwanted else "",
+        of=tuple((text, of[text]) for text in KEYS if found[text] and of.get(text)),
     )
 
 
@@ -33,6 +31,8 @@ def notes(settings: Mapping[str, Any], rules: ModelRules) -> Iterator[str]:
     for text, key in KEYS.items():
         written = settings.get(text) or ""
         if written.isascii() or settings.get(key) or not rules.languages:
+            continue
+        if text.startswith("negative") and not heeds_unwanted(settings):
             continue
         script, said = scripts.script(written), text.replace("_", " ")
         if scripts.is_read(script, rules.languages):

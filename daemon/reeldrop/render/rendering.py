@@ -15,6 +15,7 @@ import torch
 
 from reeldrop.base.errors import RenderError, Unrenderable
 from reeldrop.base.job import IMAGE_FIT
+from reeldrop.base.translated import GUIDANCE, KEYS, SECOND
 from reeldrop.render import clip_texts, measure, pictures, sound, split, steps, windows
 from reeldrop.render.capabilities import frames_argument, is_guided_apart, rate_argument
 from reeldrop.render.classes import kind_of
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from reeldrop.render.chunks import Reader
     from reeldrop.render.loaded import LoadedPipeline
     from reeldrop.render.previews import Preview
-
-GUIDANCE = ("true_cfg_scale", "guidance_scale")
-"""Guidance scales. The negative prompt is read if the first one that a pipeline has is above 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +143,15 @@ def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]
     wanted = {"prompt": [prompt.texts[0] for prompt in prompts]}
     if "negative_prompt" in loaded.capabilities.settings:
         wanted["negative_prompt"] = [prompt.texts[1] for prompt in prompts]
+    second = {key: text for key, text in prompts[0].read.items() if key in SECOND}
     if (kept := loaded.fast_path.texts) is None:
+        wanted |= {key: [text] * len(prompts) for key, text in second.items()}
         # Some pipelines take no list of one.
         return {key: given if len(given) > 1 else given[0] for key, given in wanted.items()}
     if not is_guided(loaded, prompts[0]):
         wanted.pop("negative_prompt", None)  # some pipelines would render it
     settings = dict(prompts[0].arguments)
-    return dict(kept.arguments(wanted, settings))
+    return {**kept.arguments(wanted, settings), **second}
 
 
 def alike(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
@@ -210,8 +210,8 @@ def is_guided(loaded: LoadedPipeline, prompt: Prompt) -> bool:
 
 def _settings(loaded: LoadedPipeline, prompt: Prompt) -> dict[str, Any]:
     """Return the settings of a prompt as arguments of the pipeline's call."""
-    pipe, settings = loaded.pipe, dict(prompt.arguments)
-    settings.pop("negative_prompt", None)  # given as a text
+    pipe = loaded.pipe
+    settings = {key: value for key, value in prompt.arguments if key not in KEYS}
     settings.pop(IMAGE_FIT, None)  # the pictures have been fitted
     parameters = inspect.signature(pipe.__call__).parameters
     if is_guided_apart(pipe, parameters) and "guidance_scale" in settings:

@@ -101,7 +101,7 @@ class Stages:
         self.night = Night.parsed(config.night)
         self._translator = Translator(
             translators.sources(config),
-            translators.languages(config),
+            translators.reads(config),
             tell,
             retry_seconds=config.retry_seconds,
             is_patient=is_patient,
@@ -283,7 +283,7 @@ class Stages:
         self._sheets_stall = StallWatch(config.stall_seconds)
         self._use_encoder()
         self._translator.use(
-            translators.sources(config), translators.languages(config), config.retry_seconds
+            translators.sources(config), translators.reads(config), config.retry_seconds
         )
         self.translations.renders_untranslated = config.render_untranslated
         self.jobs.use(_limits(config))

@@ -61,8 +61,7 @@ class Translations:
             if error is not None:
                 prompt = dataclasses.replace(prompt, notes=(*prompt.notes, str(error)))
                 _log.warning("not_translated", job_id=event.job_id, reason=str(error))
-            for text in (prompt.translated.prompt, prompt.translated.negative_prompt):
-                if text and prompt.translated.by:
-                    what = {"job_id": event.job_id, "number": prompt.number, "text": text}
-                    _log.info("translated", **what, by=dict(prompt.translated.by))
+            for _key, text in prompt.translated.texts if prompt.translated.by else ():
+                what = {"job_id": event.job_id, "number": prompt.number, "text": text}
+                _log.info("translated", **what, by=dict(prompt.translated.by))
             opened.resting.append((time.monotonic(), prompt))

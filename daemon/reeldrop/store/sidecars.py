@@ -53,12 +53,10 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
             block[key] = found
     if prompt.translated.by:
         block["translated"] = dict(prompt.translated.by)
-    made = prompt.translated
-    if made.prompt:
-        block[TRANSLATED_FROM["prompt"]] = made.of or prompt.prompt
-    unwanted = made.negative_of or prompt.argument("negative_prompt")
-    if made.negative_prompt and unwanted:
-        block[TRANSLATED_FROM["negative_prompt"]] = unwanted
+    originals = {**prompt.originals, **dict(prompt.translated.of)}
+    for key, _translation in prompt.translated.texts:
+        if key in originals:
+            block[TRANSLATED_FROM[key]] = originals[key]
     if prompt.swept:
         block["swept"] = dict(prompt.swept)
     if prompt.pictures:

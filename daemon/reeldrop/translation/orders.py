@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 from reeldrop.base.errors import Unrenderable
 from reeldrop.base.job import Prompt
+from reeldrop.translation.process import Untranslatable
 
-Reads = tuple[str, ...] | None
-"""The languages that a text encoder reads; None if unknown."""
+
+class Reads(NamedTuple):
+    """What a profile reads: the languages of its text encoder, None if unknown; and weights."""
+
+    languages: tuple[str, ...] | None = None
+    weights: bool = False
+
 
 Result = tuple[Prompt, Unrenderable | None]
 """A prompt with its translations, and why it has none; None if it has."""
 
 
-Parts = dict[tuple[Path, str], str]
-"""The translations of sentences, by the translator's folder and the sentence."""
+Parts = dict[tuple[str, str], str | Untranslatable]
+"""The translations of sentences, or why there are none, by language and sentence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Order:
-    """Prompts to translate, and what the text encoder of each profile reads.
+    """Prompts to translate, and what each profile reads.
 
     due: not before this time, in seconds of the monotonic clock
     trouble: why it waits for a translator; empty if it does not

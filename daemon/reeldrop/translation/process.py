@@ -34,6 +34,10 @@ class TranslationFailed(ReeldropError):
     """The text can't be translated, or the translator can't be loaded."""
 
 
+class Untranslatable(TranslationFailed):
+    """The translator makes nothing of this text; it can translate others."""
+
+
 class Process:
     """A process that translates. It starts at once, and ends with `close`. One caller at a time."""
 
@@ -64,6 +68,8 @@ class Process:
             answer = json.loads(self._line(seconds))
             if "text" in answer:
                 return str(answer["text"])
+            if "unfit" in answer:
+                raise Untranslatable(answer["unfit"])
             if "error" in answer:
                 raise TranslationFailed(answer["error"])
             self._loaded.add(folder)

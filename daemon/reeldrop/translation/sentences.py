@@ -7,55 +7,129 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 _CLOSING = r"[\"'”’»」』\N{FULLWIDTH RIGHT PARENTHESIS})]*"
-_POINT = rf"(?<!\b[^\W_])(?<!\b\d\d)\.(?={_CLOSING}\s)"
-_ENDS = re.compile(rf"((?:[。｡！？!?；;।॥؟\N{{ARABIC FULL STOP}}።\n]|{_POINT})+{_CLOSING}\s*)")
-"""A point after a single letter or a short number ends none: `z. B.`, `1. Ball`."""
+_POINT = rf"\.(?={_CLOSING}\s)"
+_SIGNS = r"。｡！？!?；;।॥؟።။។\N{ARABIC FULL STOP}\N{ARMENIAN FULL STOP}\n"
+_ENDS = re.compile(rf"((?:[{_SIGNS}]|{_POINT})+{_CLOSING}\s*)")
+_LAST_WORD = re.compile(r"(\w+)\.[^\S\n]*$")
+_MARK = re.compile(r"\d{1,3}\.\s+$")
+"""A number at the beginning of a sentence is the mark of a list, `1. Ball`."""
+
+_MARKS = re.compile(r"(?<!\w)(\d{1,3})\.\s")
+
+_WITH_ORDINALS = frozenset(
+    {
+        "de", "lb", "da", "no", "nb", "nn", "fo", "is", "fi", "et", "lv", "cs", "sk", "sl", "pl",
+        "hr", "sr", "bs", "hu", "tr", "eu",
+    }
+)  # fmt: skip
+"""Languages that write `3.` for the third."""
+
+_WITH_CAPITALS = frozenset(("de", "lb"))
+"""Languages in which a word with a capital may be a noun within a sentence."""
+
+_OPENERS = frozenset(
+    {
+        "der", "die", "das", "ein", "eine", "einer", "eines", "einem", "einen", "den",
+        "dem", "des", "kein", "keine", "er", "sie", "es", "wir", "ihr", "ich", "man",
+        "dies", "diese", "dieser", "dieses", "alle", "alles", "viele", "mehrere", "jeder",
+        "jede", "jedes", "sein", "seine", "ihre", "und", "aber", "oder", "doch", "dann",
+        "danach", "dabei", "dazu", "darin", "darauf", "darüber", "darunter", "davor",
+        "dahinter", "daneben", "dort", "da", "hier", "jetzt", "nun", "später", "plötzlich",
+        "bald", "zuerst", "zuletzt", "schließlich", "während", "wenn", "als", "wie", "weil",
+        "in", "im", "an", "am", "auf", "aus", "bei", "beim", "mit", "nach", "neben", "ohne",
+        "über", "um", "unter", "von", "vom", "vor", "hinter", "zwischen", "zu", "zum",
+        "zur", "durch", "für", "gegen", "bis", "so", "auch", "nur", "noch", "links",
+        "rechts", "oben", "unten",
+    }
+)  # fmt: skip
+"""German words that have a capital only where a sentence begins."""
+
+_ABBREVIATIONS = frozenset(
+    {
+        "dr", "prof", "st", "nr", "ca", "bzw", "vgl", "ggf", "evtl", "inkl", "hl", "mr",
+        "mrs", "ms", "jr", "sr", "sra", "vs", "env", "mgr", "inż", "tzn", "tzv", "např",
+        "ул", "им", "св", "проф", "тов",
+    }
+)  # fmt: skip
+"""Those after which the same sentence goes on, in all languages that have them."""
 
 PAUSES = re.compile(r"(?<=[，、,：:،])\s*")
 """Where a sentence may be cut: between the parts of a list, too."""
 
 _SPACES = re.compile(r"(?<=\s)")
+_WORD = re.compile(r"\w+")
 _LETTER = re.compile(r"[^\W\d_]")
 
 
-def parts(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """Return the sentences of a text, in order.
+def has_letters(text: str) -> bool:
+    """Return whether there is anything to translate in a text."""
+    return _LETTER.search(text) is not None
+
+
+def parts(text: str, fits: Callable[[str], bool], language: str) -> list[str]:
+    """Return the sentences of a text in a language, in order.
 
     Translators are trained on single sentences, and leave out the rest of a longer text. A sentence
-    that does not fit (`fits`) is cut at commas and colons, else at spaces, else in the middle.
+    that does not fit (`fits`) is cut; see `cut`.
     """
-    found = (part for sentence in _sentences(text) for part in _cut(sentence.strip(), fits))
+    found = (part for one in _sentences(text, language) for part in cut(one.strip(), fits))
     return [part for part in found if part]
 
 
-def _sentences(text: str) -> Iterator[str]:
+def _sentences(text: str, language: str) -> Iterator[str]:
     """Yield the sentences of a text, each with letters: of others, translators make some up."""
-    pieces = iter(_ENDS.split(unicodedata.normalize("NFC", text)))
+    text = unicodedata.normalize("NFC", text)
+    marks = [int(number) for number in _MARKS.findall(text)]
+    is_list = len(marks) > 1 and marks == list(range(1, len(marks) + 1))
+    pieces = iter(_ENDS.split(text))
     sentence = ""
     for piece in pieces:
-        if _LETTER.search(piece) and _LETTER.search(sentence):
+        whole = piece + next(pieces, "")
+        is_next = has_letters(sentence) and (has_letters(piece) or _MARK.match(whole))
+        if is_next and not _goes_on(sentence, whole, language, is_list=is_list):
             yield sentence
             sentence = ""
-        sentence += piece + next(pieces, "")
+        sentence += whole
     yield sentence
 
 
-def _cut(
+def _goes_on(sentence: str, rest: str, language: str, *, is_list: bool) -> bool:
+    """Return whether a point ends no sentence: `z. B.`, `Dr. Faust`, `am 3. Oktober`.
+
+    is_list: numbers with a point are the marks of a list
+    """
+    found = _LAST_WORD.search(sentence)
+    if found is None:
+        return False
+    last, following = found[1], next(iter(_WORD.findall(rest)), "")
+    if is_list and last.isdigit():
+        return True
+    if language in _WITH_CAPITALS and following.istitle() and following.lower() in _OPENERS:
+        return False
+    if not last.isdigit():
+        return len(last) == 1 or last.lower() in _ABBREVIATIONS
+    if language not in _WITH_ORDINALS or len(last) > 3:  # four digits are a year
+        return False
+    return language in _WITH_CAPITALS or not following[:1].isupper()
+
+
+def cut(
     text: str,
     fits: Callable[[str], bool],
     ways: Sequence[re.Pattern[str]] = (PAUSES, _SPACES),
 ) -> Iterator[str]:
+    """Yield a text in parts that fit, cut at commas and colons, else at spaces, else anywhere."""
     if fits(text) or len(text) < 2:
         yield text
         return
     if ways:
         pieces = list(filter(None, ways[0].split(text)))
         for joined in _joined(pieces, fits):
-            yield from _cut(joined.strip(), fits, ways[1:])
+            yield from cut(joined.strip(), fits, ways[1:])
         return
     middle = len(text) // 2
-    yield from _cut(text[:middle], fits, ())
-    yield from _cut(text[middle:], fits, ())
+    yield from cut(text[:middle], fits, ())
+    yield from cut(text[middle:], fits, ())
 
 
 def _joined(pieces: Sequence[str], fits: Callable[[str], bool]) -> Iterator[str]:

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
@@ -21,8 +20,9 @@ from reeldrop.base.errors import ReeldropError, Unavailable, Unrenderable
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
 from reeldrop.base.translated import KEYS, TRANSLATE
-from reeldrop.translation import detection, sentences, source
-from reeldrop.translation.made import Made, checked, of_part, texts, with_translations
+from reeldrop.translation import by_sentence, detection, source
+from reeldrop.translation.by_sentence import Delayed
+from reeldrop.translation.made import Made, PartlyTranslated, checked, texts, with_translations
 from reeldrop.translation.orders import Order, Orders, Parts, Reads, Result
 from reeldrop.translation.process import Process, TranslatorEnded
 from reeldrop.translation.source import TranslatorSource
@@ -38,12 +38,6 @@ TRIES = 3
 
 MAX_PAUSE_SECONDS = 600.0
 """Longest pause before a translator that can't be downloaded now is tried again."""
-
-TURN = 10
-"""How many sentences of a text are translated before other texts have their turn."""
-
-LONGEST_PART = 500
-"""Longer sentences are cut, in characters: a translator takes half a minute for its longest one."""
 
 MOST_KEPT = 10_000
 """Upper bound on remembered translations."""
@@ -65,18 +59,6 @@ class _Rest:
     reason: str
     until: float
     pause: float
-
-
-class _Delayed(ReeldropError):
-    """A text is not translated before `until`, which is no fault of the prompt.
-
-    Both are empty if others only have their turn.
-    """
-
-    def __init__(self, until: float = 0.0, trouble: str = "") -> None:
-        super().__init__()
-        self.until = until
-        self.trouble = trouble
 
 
 class Translator:
@@ -143,10 +125,10 @@ class Translator:
 
     def known(self, prompt: Prompt) -> Prompt | None:
         """Return a prompt with its translations, if it needs any; None if one is not yet known."""
-        reads = self._reads.get(prompt.model)
+        reads = self._reads.get(prompt.model, Reads())
         found = {}
         for key, text in texts(prompt).items():
-            if detection.may_need(text, self._sources, reads):
+            if detection.may_need(text, self._sources, reads.languages):
                 if (made := self._made.get((text, reads))) is None:
                     return None
                 found[key] = made
@@ -201,12 +183,12 @@ class Translator:
         while (taken := self._next()) is not None:
             job_id, order = taken
             results = [*order.done]
-            delayed: _Delayed | None = None
+            delayed: Delayed | None = None
             try:
                 for prompt in order.prompts[len(results) :]:
                     results.append(self._result(prompt, order))
                     order.parts.clear()
-            except _Delayed as error:
+            except Delayed as error:
                 delayed = error
             order = dataclasses.replace(order, done=tuple(results))
             with self._lock:
@@ -219,7 +201,7 @@ class Translator:
                 self._taken = None
         self._end_process()
 
-    def _put_back(self, job_id: str, order: Order, delayed: _Delayed) -> None:
+    def _put_back(self, job_id: str, order: Order, delayed: Delayed) -> None:
         order = dataclasses.replace(order, due=delayed.until, trouble=delayed.trouble)
         if job_id:
             self._orders.add(job_id, order, first=not delayed.trouble)
@@ -254,17 +236,20 @@ class Translator:
 
     def _result(self, prompt: Prompt, order: Order) -> Result:
         found, failure = {}, None
+        reads = order.reads.get(prompt.model, Reads())
         for key, text in texts(prompt).items():
             try:
-                found[key] = self._made_of(text, order.reads.get(prompt.model), order.parts)
-            except _Delayed:
+                found[key] = self._made_of(text, reads, order.parts)
+            except Delayed:
                 raise
             except (ReeldropError, OSError, *_NONSENSE) as error:
                 if not isinstance(error, ReeldropError):  # the next answer may be to this text
                     self._end_process()
-                problem = (
-                    f"its {key.replace('_', ' ')} can't be translated: {str(error) or repr(error)}"
-                )
+                what = f"its {key.replace('_', ' ')}"
+                if isinstance(error, PartlyTranslated):
+                    found[key] = error.made
+                    what = f"a sentence of {what}"
+                problem = f"{what} can't be translated: {str(error) or repr(error)}"
                 remedy = f"write `{KEYS[key]}: ...` beside it, or `{TRANSLATE}: false`"
                 remedy += ", which renders it as it stands"
                 failure = failure or Unrenderable(problem, remedy)
@@ -274,8 +259,9 @@ class Translator:
         if (made := self._made.get((text, reads))) is not None:
             return made
         sources = self._sources
-        language = detection.language(text, sources, reads)
-        made = Made() if language is None else self._translated(text, sources[language], done)
+        language = detection.language(text, sources, reads.languages)
+        wanted = sources.get(language or "")
+        made = Made() if wanted is None else self._translated(text, wanted, reads.weights, done)
         with self._lock:
             if sources is self._sources:
                 if len(self._made) >= MOST_KEPT:
@@ -283,17 +269,20 @@ class Translator:
                 self._made[text, reads] = made
         return made
 
-    def _translated(self, text: str, wanted: TranslatorSource, done: Parts) -> Made:
+    def _translated(
+        self, text: str, wanted: TranslatorSource, has_weights: bool, done: Parts
+    ) -> Made:
         """Return the translation of a text.
 
         Raises:
+            PartlyTranslated: some sentences of it can't be translated.
             FileError: the translator is missing, or can't be downloaded.
             TranslationFailed, TranslatorEnded: the text can't be translated.
         """
         language = wanted.language
         rest = self._rests.get(language)
         if rest is not None and time.monotonic() < rest.until:
-            raise _Delayed(rest.until, rest.reason)
+            raise Delayed(rest.until, rest.reason)
         # Otherwise each of many texts would wait for a translator that can't be downloaded.
         tries = 1 if language in self._unavailable else TRIES
         for tries_left in reversed(range(tries)):
@@ -305,8 +294,14 @@ class Translator:
                     self._process = Process()
                 if self._is_closed.is_set():  # `close` may not have seen the process
                     raise TranslatorEnded("reeldrop is ending")
-                made = _by_sentences(self._process, folder, text, done)
-                return Made(checked(made), language, source.by(wanted, folder))
+                translate = functools.partial(self._process.translated, folder)
+                found = by_sentence.translated(
+                    text, language, translate, done, has_weights=has_weights
+                )
+                made = Made(checked(found.text), language, source.by(wanted, folder))
+                if found.trouble:
+                    raise PartlyTranslated(found.trouble, made)
+                return made
             except (TranslatorEnded, Unavailable) as error:
                 if self._is_patient and isinstance(error, Unavailable):
                     raise self._rest(language, error) from None
@@ -320,30 +315,11 @@ class Translator:
                 self._is_closed.wait(self._retry_seconds)
         raise AssertionError
 
-    def _rest(self, language: str, error: Unavailable) -> _Delayed:
+    def _rest(self, language: str, error: Unavailable) -> Delayed:
         """Let the prompts wait that need a translator, and return until when."""
         before, reason = self._rests.get(language), str(error)
         pause = min(max(self._retry_seconds, 2 * before.pause if before else 0), MAX_PAUSE_SECONDS)
         if before is None or before.reason != reason:
             _log.warning("translation_delayed", language=language, reason=reason, seconds=pause)
         rest = self._rests[language] = _Rest(reason, time.monotonic() + pause, pause)
-        return _Delayed(rest.until, reason)
-
-
-def _by_sentences(process: Process, folder: Path, text: str, done: Parts) -> str:
-    """Return the translation of a text, some sentences of it in each turn.
-
-    done: those of earlier turns, to which this one's are added
-
-    Raises:
-        _Delayed: others have their turn before the rest of a long text.
-    """
-    parts, new = sentences.parts(text, lambda part: len(part) <= LONGEST_PART), 0
-    for part in parts:
-        if (folder, part) not in done:
-            if new == TURN:
-                raise _Delayed
-            translate = functools.partial(process.translated, folder)
-            done[folder, part] = of_part(part, text, translate)
-            new += 1
-    return " ".join(filter(None, (done[folder, part] for part in parts)))
+        return Delayed(rest.until, reason)

@@ -1,7 +1,8 @@
 """The process that translates: reads orders from stdin, and answers on stdout, in lines of JSON.
 
-An order is `{"folder": ..., "text": ...}`. After each translated part it answers
-`{"done": count}`, at the end `{"text": ...}` or `{"error": reason}`. It ends with its stdin.
+An order is `{"folder": ..., "text": ...}`, with a sentence. After each translated part of it the
+answer is `{"done": count}`, at the end `{"text": ...}`, `{"unfit": reason}` if the model makes
+nothing of this text, or `{"error": reason}`. It ends with its stdin.
 
 As a process of its own it takes no time from the threads that render, frees all of its memory when
 it ends, and can be ended while it hangs. The same text gives the same translation: beam search
@@ -19,7 +20,7 @@ import warnings
 from pathlib import Path
 from typing import IO, Any
 
-from reeldrop.translation.sentences import parts
+from reeldrop.translation.sentences import cut
 
 NICENESS = 5
 """Lower priority than the renders, which need the cores if there is no GPU."""
@@ -59,8 +60,8 @@ class Model:
         return len(self._tokenizer(text, verbose=False).input_ids) <= self._longest
 
     def parts(self, text: str) -> list[str]:
-        """Return the parts of a text, to be translated one by one."""
-        return parts(text, self._fits)
+        """Return a sentence in parts that the model can read, to be translated one by one."""
+        return list(filter(None, cut(text.strip(), self._fits)))
 
     def translated(self, text: str) -> str:
         """Return the translation of one part.
@@ -103,7 +104,7 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
                 say({"done": len(made)})
             say({"text": " ".join(filter(None, made))})
         except Endless as error:
-            say({"error": str(error)})
+            say({"unfit": str(error)})
         except Exception as error:  # the files may be wrong in any way
             where = "" if folder in models else "the translator can't be loaded: "
             say({"error": f"{where}{type(error).__name__}: {error}"})

@@ -14,7 +14,7 @@ import torch
 from harness.fakes import MAX_TOKENS
 from harness.models import save
 from harness.site import Site
-from reeldrop.base.errors import ConfigError
+from reeldrop.base.errors import ConfigError, Unrenderable
 from reeldrop.base.events import BatchRendered, Event
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
 from reeldrop.base.translated import Translated
@@ -195,6 +195,9 @@ def test_a_second_text_encoder_reads_its_own_text(tmp_path: Path) -> None:
     assert not np.array_equal(expected, render(loaded, plain)[0])
     for frames in render(loaded, translated, translated):
         assert abs(expected.astype(int) - frames).max() <= 1
+    both = pipeline.load(replace(loaded.source, reads_weights=True))
+    with pytest.raises(Unrenderable, match="prompt_2 has no place beside long_prompt"):
+        render(both, second)
 
 
 @pytest.mark.parametrize("key", ["long_prompt", "prompt_syntax"])

@@ -151,7 +151,10 @@ def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]
     if not is_guided(loaded, prompts[0]):
         wanted.pop("negative_prompt", None)  # some pipelines would render it
     settings = dict(prompts[0].arguments)
-    return {**kept.arguments(wanted, settings), **second}
+    if second:  # the pipeline takes no text beside embeddings
+        problem = f"{next(iter(second))} has no place beside long_prompt and prompt_syntax"
+        raise Unrenderable(problem, "leave it out, or use a profile without these two keys")
+    return dict(kept.arguments(wanted, settings))
 
 
 def alike(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:

@@ -43,9 +43,8 @@ def _move_across(source: Path, target: Path, owner: str) -> None:
         raise OSError(errno.EXDEV, "only a plain file can be copied there", str(source))
     if not (os.path.lexists(target) and _is_copy(source, target)):
         copy(source, target, owner)
-    durable.fsync_folder(
-        target.parent
-    )  # an earlier call may have made the copy, and failed before this
+    # An earlier call may have made the copy, and failed before this.
+    durable.fsync_folder(target.parent)
     remove_copied(source, before)
 
 

@@ -3,9 +3,10 @@
 Knows and connects all stages. Does not know the commands.
 
 `service` locks the spool and handles signals; `loop` is the running daemon and reads the events;
-`stages` holds its parts, `answers` handles the answers of renderers and encoder, `losses` what
-follows when a renderer is lost, `report` informs systemd and `status`. `benches` has a `workbench`
-for each renderer, and `feeding` keeps them busy; `models` says which models can't be used.
+`stages` holds its parts, `answers` handles the answers of renderers and encoder, `readiness` what
+follows when a model was loaded or could not be, `losses` what follows when a renderer is lost;
+`report` informs systemd and `status`. `benches` has a `workbench` for each renderer, and `feeding`
+keeps them busy; `models` says which models can't be used.
 
 `jobs` has all jobs in hand, by what is done with them: `open_jobs` opens and closes them (`opened`
 is one, `opening` makes it), `batches` hands out their prompts and takes what comes back, `loads`

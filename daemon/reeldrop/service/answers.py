@@ -1,4 +1,4 @@
-"""What renderers and the encoder answer, and what follows from it for models and jobs."""
+"""What renderers and the encoder answer, and what follows from it for prompts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reeldrop.base.errors import (
-    ConfigError,
     FileError,
-    Mistake,
     RenderCancelled,
     RenderError,
     TooLarge,
-    Unavailable,
     Unrenderable,
 )
 from reeldrop.base.events import (
@@ -43,13 +40,11 @@ from reeldrop.base.events import (
     VideoPublished,
 )
 from reeldrop.base.job import Batch, Member
-from reeldrop.config import profiles
-from reeldrop.prompts.rules import ModelRules, SettingsRefused
-from reeldrop.service.losses import Losses
+from reeldrop.service.readiness import Readiness
 from reeldrop.service.report import Reporter
 from reeldrop.service.stages import Phase, Stages
 from reeldrop.service.workbench import Workbench
-from reeldrop.store import described, job_files
+from reeldrop.store import job_files
 from reeldrop.video import received
 
 if TYPE_CHECKING:
@@ -59,11 +54,6 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 
-def _where(bench: Workbench) -> dict[str, str]:
-    """Return the renderer for a line of the log; nothing if it is the only one."""
-    return {} if bench.is_own else {"renderer": bench.id}
-
-
 class Answers:
     """Handles the events of the stages."""
 
@@ -71,7 +61,8 @@ class Answers:
         self._stages = stages
         self._phase = phase
         self._reporter = reporter
-        self.losses = Losses(stages, phase, self._be_ready)
+        self._readiness = Readiness(stages, phase, reporter)
+        self.losses = self._readiness.losses
 
     def handle(self, event: Event) -> None:
         """Handle an event of a renderer, the fleet or the encoder.
@@ -125,15 +116,15 @@ class Answers:
         """Handle an event of a renderer; ignore one of a batch that it does not have in hand."""
         match event:
             case ModelLoaded():
-                self._model_loaded(event, bench)
+                self._readiness.loaded(event, bench)
             case ModelFailed():
-                self._model_failed(event.model, event.error, bench)
+                self._readiness.failed(event.model, event.error, bench)
             case Downloading():
                 bench.downloaded(event.done, event.total)
             case ModelsReleased():
                 bench.clear()
                 for model in event.models:
-                    _log.info("model_released", model=model, **_where(bench))
+                    _log.info("model_released", model=model, **bench.where)
             case MemoryChanged():
                 bench.memory = event.memory
             case SignOfLife():
@@ -144,13 +135,9 @@ class Answers:
             case Previewed(batch=batch) if batch is bench.batch:
                 bench.preview = event.picture
             case BatchRendered(batch=batch) if batch is bench.warm_up:
-                self._stages.forecast.rendered(time.monotonic() - event.waited, bench.id)
-                self._stages.models.renders(batch.model, bench.id)
-                bench.clear()
-                received.discard_all(event)
-                self._be_ready()
+                self._readiness.warm_up_rendered(event, bench)
             case BatchFailed(batch=batch) if batch is bench.warm_up:
-                self._warm_up_failed(event, bench)
+                self._readiness.warm_up_failed(event, bench)
             case BatchRendered(batch=batch) if batch is bench.batch:
                 self._batch_rendered(event, bench)
             case BatchFailed(batch=batch) if batch is bench.batch:
@@ -161,122 +148,6 @@ class Answers:
                 raise event.error
             case RendererEnded():
                 self.losses.end(bench.id, str(event.error), time.monotonic(), event.cause)
-
-    # Models
-
-    def _end_loading(self, model: str, bench: Workbench) -> bool:
-        """Record the end of a load; return whether a job could not be read before."""
-        bench.clear()
-        job = bench.loads_for
-        return job is not None and self._stages.jobs.loads.end(job, model)
-
-    def _model_loaded(self, event: ModelLoaded, bench: Workbench) -> None:
-        stages, seconds = self._stages, round(event.seconds, 3)
-        _log.info("model_loaded", model=event.model, seconds=seconds, **_where(bench))
-        try:
-            rules = stages.settings.rules_for(event.model, event.capabilities)
-        except ConfigError as error:
-            self._model_failed(event.model, error, bench)
-            return
-        self._end_loading(event.model, bench)
-        if self._phase.is_stopping:
-            return
-        self.losses.loaded(bench, event.model)
-        if not stages.intake.reader.knows(event.model):
-            stages.settings.rules[event.model] = rules
-            config = stages.settings.config
-            origin = config.models[event.model].origin
-            described.note(config.spool, event.model, origin, event.capabilities)
-            stages.intake.examine_again()
-        if bench.loads_for is None and not (self._phase.drains and bench.is_own):
-            self._begin_warm_up(rules, bench)
-        else:
-            self._be_ready()
-
-    def _begin_warm_up(self, rules: ModelRules, bench: Workbench) -> None:
-        """Render the defaults once, so that a defect shows before the first prompt file."""
-        try:
-            prompt = profiles.warm_up(rules)
-        except SettingsRefused:  # the defaults are incomplete
-            self._be_ready()
-        else:
-            bench.try_out(Batch((Member("", prompt),)), time.monotonic())
-
-    def _warm_up_failed(self, event: BatchFailed, bench: Workbench) -> None:
-        if isinstance(event.error, RenderCancelled) and not self._phase.is_stopping:
-            # It was cut short because of a reload, but had to be rendered again in smaller parts.
-            bench.try_out(Batch(event.batch.members), time.monotonic())
-            return
-        model = self._stages.settings.model
-        problem = f"the model can't render its own defaults: {event.error}"
-        remedy = "see what else uses the device, or change the defaults"
-        self._model_failed(model, Unavailable(Mistake(problem, remedy, key=model)), bench)
-
-    def _be_ready(self) -> None:
-        settings = self._stages.settings
-        settings.confirm()
-        if not self._phase.is_ready and not self._phase.is_stopping:
-            self._phase.is_ready = True
-            self._reporter.ready()
-            _log.info("ready", inbox=str(settings.config.inbox))
-
-    def _model_failed(self, model: str, error: Exception, bench: Workbench) -> None:
-        """Let the jobs wait that need the model, or fail them.
-
-        If none did, it is the daemon's own: the old settings return, or it goes on with the other
-        models or renderers, or it ends.
-        """
-        is_unread = self._end_loading(model, bench)
-        if self._phase.is_stopping:
-            return
-        stages, loads_for = self._stages, bench.loads_for
-        is_last = loads_for is None and not self._others_may_load(model, bench)
-        if is_last:
-            if stages.settings.change_back(error):
-                stages.change_renderers()
-                return
-            if not self._goes_on_without_it(error, bench):
-                raise error
-        self._note_trouble(model, error, bench)
-        refusal = stages.models.refusal(model, time.monotonic())
-        if loads_for is None:
-            if is_last or not stages.settings.are_on_trial:
-                self._be_ready()
-        elif refusal is not None and is_unread:
-            stages.jobs.ends.fail(loads_for, refusal)
-        elif refusal is not None:
-            stages.jobs.loads.refuse(model, refusal)
-
-    def _others_may_load(self, model: str, bench: Workbench) -> bool:
-        """Return whether another renderer can use a model, or may yet."""
-        problems_of = self._stages.models.problems_of
-        return any(
-            other.loading == model
-            or (model in other.memory.ready and model not in problems_of(other.id))
-            for other in self._stages.benches
-            if other is not bench
-        )
-
-    def _goes_on_without_it(self, error: Exception, bench: Workbench) -> bool:
-        """Return whether config.yaml has other models, and a service waits for this one.
-
-        If other renderers may join, it waits for those: what is missing on one machine need not be
-        on another. A drain does not if config.yaml seems wrong: no renderer has loaded the model.
-        """
-        settings = self._stages.settings
-        is_wrong = isinstance(error, ConfigError) and settings.rules[settings.model] is None
-        if not bench.is_own and not (is_wrong and self._phase.drains):
-            return True
-        return not self._phase.drains and len(profiles.chosen(settings.config)) > 1
-
-    def _note_trouble(self, model: str, error: Exception, bench: Workbench) -> None:
-        if self._stages.models.failed(model, error, time.monotonic(), bench.id):
-            remedy = "prompts of other models are rendered; it is tried again"
-            _log.error(
-                "model_failed", model=model, reason=str(error), remedy=remedy, **_where(bench)
-            )
-
-    # Batches
 
     def _batch_rendered(self, event: BatchRendered, bench: Workbench) -> None:
         now = time.monotonic()
@@ -315,12 +186,12 @@ class Answers:
             return  # the jobs stay in the spool, and are first at the next start
         batches, error = self._stages.jobs.batches, event.error
         if isinstance(error, FileError):  # its model can't be loaded
-            self._note_trouble(event.batch.model, error, bench)
+            self._readiness.note_trouble(event.batch.model, error, bench)
             if self._stages.models.refusal(event.batch.model, time.monotonic()) is None:
                 batches.give_back(event.batch)
                 return
         if isinstance(error, TooLarge) and self._fits_elsewhere(event.batch, bench):
-            _log.warning("left_to_larger_cards", reason=str(error), **_where(bench))
+            _log.warning("left_to_larger_cards", reason=str(error), **bench.where)
             batches.give_back(event.batch)
             return
         if isinstance(error, TooLarge) and self._stages.benches.patience:

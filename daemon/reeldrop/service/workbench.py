@@ -141,6 +141,11 @@ class Workbench:
             self._stall.progress()
 
     @property
+    def where(self) -> dict[str, str]:
+        """The renderer, for a line of the log; nothing if it is the only one."""
+        return {} if self.is_own else {"renderer": self.id}
+
+    @property
     def share_downloaded(self) -> float | None:
         """The share of the model's files that is downloaded; None if none are being downloaded."""
         return None if self.downloading is None else self.downloading[0] / self.downloading[1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from reeldrop.speed import compiled
-from reeldrop.speed.forms import Forms
+from reeldrop.speed.compiled import Forms
 from reeldrop.speed.unet3d import Call
 from torch import nn
 from torch._dynamo.utils import counters

@@ -52,7 +52,7 @@ from reeldrop.render.residents import Residents
 from reeldrop.schedule import schedule
 from reeldrop.service import report, workbench
 from reeldrop.speed import fast
-from reeldrop.speed.forms import Forms
+from reeldrop.speed.compiled import Forms
 from reeldrop.store import attempts, job_files, reports, sidecars
 from reeldrop.video import encoder
 from reeldrop.video.assembling import Assembler

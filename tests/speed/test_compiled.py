@@ -27,9 +27,10 @@ from reeldrop.base.job import Batch, Member, Prompt, Scalar
 from reeldrop.render import measure, pipeline, renderer, rendering, residents
 from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.source import ModelSource
-from reeldrop.speed import compiled, fast, forms
+from reeldrop.speed import compiled, fast
+from reeldrop.speed.compiled import Forms, Shape
 from reeldrop.speed.fast import FastPath, Options
-from reeldrop.speed.forms import Forms, Shape
+from reeldrop.speed.fast import FastPath, Options
 from reeldrop.speed.unet3d import Call
 from structlog.testing import capture_logs
 from torch import nn
@@ -96,12 +97,12 @@ def compiled_calls(loaded: LoadedPipeline, one: Prompt) -> int:
 @pytest.fixture
 def one_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile one block of each kind of a UNet3D, and leave the others as they are."""
-    blocks = forms.blocks
+    blocks = compiled.blocks
 
     def chosen(denoiser: nn.Module) -> list[nn.Module]:
         return [*{type(block): block for block in blocks(denoiser)}.values()]
 
-    monkeypatch.setattr(forms, "blocks", chosen)
+    monkeypatch.setattr(compiled, "blocks", chosen)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +161,13 @@ def test_blocks_are_alike_and_none_is_inside_another(
         load(tiny_pipeline, "off").pipe.unet,
         load(wan_pipeline, "off").pipe.transformer,
     )
-    kinds = Counter(type(block).__name__ for block in forms.blocks(unet))
+    kinds = Counter(type(block).__name__ for block in compiled.blocks(unet))
     convolutions = "ChannelsLastResnetBlock2D", "ChannelsLastTemporalConvLayer"
     assert [8, 8] == [kinds[name] for name in convolutions]
     assert 4 == kinds["ChannelsLastTransformer2D"] == kinds["ChannelsLastTransformerTemporal"] - 1
     assert kinds.total() == 25
-    assert [*transformer.blocks] == forms.blocks(transformer)
-    assert [] == forms.blocks(Denoiser())
+    assert [*transformer.blocks] == compiled.blocks(transformer)
+    assert [] == compiled.blocks(Denoiser())
 
 
 @pytest.mark.usefixtures("without_code")
@@ -339,7 +340,7 @@ transformers.logging.set_verbosity_error()  # it misses torchvision, and says so
 import test_compiled as t
 from reeldrop.speed import compiled
 from reeldrop.host import log
-from reeldrop.speed.forms import Forms
+from reeldrop.speed.compiled import Forms
 log.configure(sys.stdout, for_people=False)
 loaded, copy = t.load(Path(sys.argv[1])), Forms._copy
 def copy_and_discard(self, call):
@@ -457,7 +458,7 @@ def test_a_cache_that_cannot_be_made_fails_no_render(monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("without_code")
 def test_what_was_not_rendered_for_longest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The least recently rendered shape is dropped, and compiled again when it returns."""
-    monkeypatch.setattr(forms, "MOST", 2)
+    monkeypatch.setattr(compiled, "MOST", 2)
     denoiser, front = stand_before_a_denoiser()
     used = []
     with torch.inference_mode():
@@ -473,7 +474,7 @@ def test_what_was_not_rendered_for_longest_goes(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("without_code")
 def test_what_goes_before_its_turn_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shape that was dropped while it waited for the compiler is skipped."""
-    monkeypatch.setattr(forms, "MOST", 2)
+    monkeypatch.setattr(compiled, "MOST", 2)
     denoiser, front = stand_before_a_denoiser()
     with capture_logs() as events, torch.inference_mode():
         with compiled._one_at_a_time:

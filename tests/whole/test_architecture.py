@@ -55,7 +55,6 @@ OWNERS = {
         "speed.denoisers",
         "speed.texts",
         "speed.compiled",
-        "speed.forms",
         "speed.mixed_precision",
         "speed.lossy",
         "speed.untouched",
@@ -254,7 +253,7 @@ def test_every_error_is_caught_in_ten_places_only() -> None:
     found = {module: len(broad_handlers(module)) for module in MODULES if broad_handlers(module)}
     assert {
         "cluster.fleet": 1,
-        "speed.forms": 1,
+        "speed.compiled": 1,
         "intake.reading": 1,
         "notices.deliveries": 1,
         "page.page": 1,

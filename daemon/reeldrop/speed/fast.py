@@ -18,9 +18,8 @@ from torch import nn
 
 from reeldrop.base.loras import Loras
 from reeldrop.speed import channels_last, decoding, lossy, mixed_precision, texts, unet3d
-from reeldrop.speed.compiled import is_compiling, wait_for_compiler
+from reeldrop.speed.compiled import Forms, blocks, is_compiling, wait_for_compiler
 from reeldrop.speed.denoisers import denoisers, made_of, parts
-from reeldrop.speed.forms import Forms, blocks
 from reeldrop.speed.lossy import Lossy
 
 Compile = Literal["off", "whole", "blocks"]

@@ -365,7 +365,7 @@ def test_prompts_with_other_loras_are_not_rendered_together(two: Case) -> None:
 def test_what_the_compiler_reads_has_no_loras_in_use(wan: Case) -> None:
     """It works beside renders that use some, on a copy with a record of its own."""
     loaded = wan.load(speed={"compile": "whole"})
-    [forms] = loaded.fast_path._forms
+    [forms] = loaded.fast_path.forms
     call = loaded.pipe.transformer.blocks[0].attn1.to_q.call
     call.loras = A
     copy: Any = forms._copy(Call())

@@ -24,12 +24,11 @@ from harness.processes import run
 from harness.site import Daemon, Site
 from reeldrop.base.events import BatchFailed, BatchRendered
 from reeldrop.base.job import Batch, Member, Prompt, Scalar
-from reeldrop.render import measure, pipeline, renderer, rendering, residents
+from reeldrop.render import measure, pipeline, placements, renderer, rendering, residents
 from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.source import ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.speed.compiled import Forms, Shape
-from reeldrop.speed.fast import FastPath, Options
 from reeldrop.speed.fast import FastPath, Options
 from reeldrop.speed.unet3d import Call
 from structlog.testing import capture_logs
@@ -140,7 +139,7 @@ def test_a_shape_is_compiled_after_its_first_render(
     for one in (prompt(), prompt("a bird", negative_prompt="a cow")):
         difference = render(plain, one).astype(int) - render(loaded, one)
         assert abs(difference).max() <= 1
-    loaded.fast_path.let_go_of_forms()
+    loaded.fast_path.stop_compiling()
     assert 0 == compiled_calls(loaded, prompt())
     assert np.array_equal(render(plain, other), render(loaded, other))
 
@@ -151,6 +150,21 @@ def test_weights_that_come_and_go_are_not_compiled(wan_pipeline: Path) -> None:
     for way in ("whole", "blocks"):
         path = FastPath(pipe, Options(compile=way), "cpu", compiles=False)
         assert ("off", [f"compile_{way}"]) == (path.options.compile, path.inapplicable)
+
+
+@pytest.mark.usefixtures("without_code")
+def test_weights_that_come_and_go_are_not_compiled_after_a_stay_in_host_memory(
+    wan_pipeline: Path,
+) -> None:
+    """Placed again after a shortage, a pipeline stays uncompiled, whatever becomes of it."""
+    loaded = load(wan_pipeline)
+    loaded = placements.put_again(loaded, "cpu")  # where there is a GPU, with offloading
+    placements.keep_in_host_memory(loaded)
+    loaded = placements.bring_back(loaded)
+    for _ in range(2):
+        render(loaded, prompt())
+        assert not compiled.is_compiling()
+        assert "compile_whole" not in loaded.fast_path.used
 
 
 def test_blocks_are_alike_and_none_is_inside_another(
@@ -523,7 +537,7 @@ def test_guidance_counts_only_where_the_parts_heed_it(
     """Otherwise the same code would be compiled twice."""
     for folder, shapes in ((tiny_pipeline, 2), (wan_pipeline, 1)):
         loaded = load(folder)
-        [front] = loaded.fast_path._forms
+        [front] = loaded.fast_path.forms
         found = set()
         for guidance in (1.0, 5.0):
             loaded.fast_path.begin({"guidance_scale": guidance})

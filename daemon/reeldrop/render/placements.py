@@ -15,7 +15,7 @@ import torch
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.residents import HEADROOM
 from reeldrop.render import devices
-from reeldrop.speed.denoisers import denoisers, made_of
+from reeldrop.speed.denoisers import denoisers, made_of, modules
 
 if TYPE_CHECKING:
     from reeldrop.render.loaded import LoadedPipeline
@@ -55,7 +55,7 @@ def put(pipe: Any, placement: str) -> str:
 
 def put_again(loaded: LoadedPipeline, placement: str) -> LoadedPipeline:
     """Move a pipeline to a placement that takes less GPU memory; see `ModelSource`."""
-    loaded.fast_path.let_go_of_forms()
+    loaded.fast_path.stop_compiling()
     device = put(loaded.pipe, placement)
     return dataclasses.replace(loaded, device=device, placement=placement)
 
@@ -65,29 +65,23 @@ def keep_in_host_memory(loaded: LoadedPipeline) -> None:
     loaded.fast_path.let_go_of_forms()
     if (texts := loaded.fast_path.texts) is not None:
         texts.forget()
-    for part in _modules(loaded.pipe):  # not `pipe.to`, which warns of float16 on a CPU
+    for part in modules(loaded.pipe):  # not `pipe.to`, which warns of float16 on a CPU
         part.to("cpu")
 
 
 def bring_back(loaded: LoadedPipeline) -> LoadedPipeline:
     """Move a pipeline's weights from host memory back to the device."""
-    device = put(loaded.pipe, loaded.placement)
-    loaded.fast_path.make_forms_again()
-    return dataclasses.replace(loaded, device=device)
+    return dataclasses.replace(loaded, device=put(loaded.pipe, loaded.placement))
 
 
 def weight_bytes(pipe: Any) -> int:
     """Return the size of a pipeline's weights."""
-    return sum(map(_part_bytes, _modules(pipe)))
+    return sum(map(_part_bytes, modules(pipe)))
 
 
 def denoiser_bytes(pipe: Any) -> int:
     """Return the size of the largest denoiser's weights, which model offload moves."""
     return max(map(_part_bytes, denoisers(pipe)), default=0)
-
-
-def _modules(pipe: Any) -> list[torch.nn.Module]:
-    return [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
 
 
 def _part_bytes(part: object) -> int:

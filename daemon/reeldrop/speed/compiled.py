@@ -110,10 +110,14 @@ class Forms:
         while len(self._ready) > MOST:
             self._ready.popitem(last=False)
 
-    def stop(self) -> None:
-        """Restore the denoiser; drop all forms, and the results of running compilations."""
-        self._denoiser.forward = self._eager
+    def drop(self) -> None:
+        """Drop all forms, and the results of running compilations."""
         self._ready.clear()
+
+    def stop(self) -> None:
+        """Restore the denoiser, and drop all."""
+        self._denoiser.forward = self._eager
+        self.drop()
 
     def _forward(self, *arguments: Any, **named: Any) -> Any:
         named = {**dict(zip(self._names, arguments, strict=False)), **named}

@@ -25,6 +25,11 @@ def parts(pipe: Any) -> list[nn.Module]:
     return [*denoisers(pipe), *([vae] if isinstance(vae, nn.Module) else [])]
 
 
+def modules(pipe: Any) -> list[nn.Module]:
+    """Return all parts of a pipeline that have weights."""
+    return [part for part in pipe.components.values() if isinstance(part, nn.Module)]
+
+
 def made_of(weight: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield the tensors that are in memory for a weight: itself, or those of a quantized one.
 

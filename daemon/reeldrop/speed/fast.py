@@ -14,12 +14,11 @@ from typing import Any, Literal
 
 import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
-from torch import nn
 
 from reeldrop.base.loras import Loras
 from reeldrop.speed import channels_last, decoding, lossy, mixed_precision, texts, unet3d
 from reeldrop.speed.compiled import Forms, blocks, is_compiling, wait_for_compiler
-from reeldrop.speed.denoisers import denoisers, made_of, parts
+from reeldrop.speed.denoisers import denoisers, made_of, modules, parts
 from reeldrop.speed.lossy import Lossy
 
 Compile = Literal["off", "whole", "blocks"]
@@ -39,9 +38,12 @@ class Options:
     @property
     def names(self) -> list[str]:
         """Their names, for people and sidecars."""
-        switches = {"exact": self.exact, "mixed_precision": self.mixed_precision}
-        compiled = [f"compile_{self.compile}"] if self.compile != "off" else []
-        return [*(name for name, is_on in switches.items() if is_on), *compiled]
+        switches = {
+            "exact": self.exact,
+            "mixed_precision": self.mixed_precision,
+            f"compile_{self.compile}": self.compile != "off",
+        }
+        return [name for name, is_on in switches.items() if is_on]
 
 
 PLAIN: dict[str, bool | str] = dataclasses.asdict(Options())
@@ -79,7 +81,10 @@ def resolve(switches: Mapping[str, bool | str], device: str) -> Options:
 
 
 class FastPath:
-    """The optimizations of a pipeline; `begin` and `end` are called around each render."""
+    """The optimizations of a pipeline; `begin` and `end` are called around each render.
+
+    forms: the compiled forms of its denoisers; none if they are not compiled
+    """
 
     def __init__(
         self,
@@ -111,13 +116,13 @@ class FastPath:
         is_exact = wanted.exact and _exact(pipe, self.call)
         is_mixed = wanted.mixed_precision and _mixed_precision(pipe)  # after classes are replaced
         self._pipe = pipe
-        self._how: Compile = wanted.compile if compiles and not self.lossy else "off"
         self._heeds_guidance = wanted.exact and type(pipe) is TextToVideoSDPipeline
-        self._forms = self._make_forms()
+        how: Compile = wanted.compile if compiles and not self.lossy else "off"
+        self.forms = _forms(pipe, self.call, how)
         self.options = Options(
             exact=is_exact or keeps_texts,
             mixed_precision=is_mixed,
-            compile=self._how if self._forms else "off",
+            compile=how if self.forms else "off",
         )
         self.inapplicable = [name for name in wanted.names if name not in self.options.names]
         self.inapplicable += [name for name in asked.wanted if name not in self.lossy]
@@ -131,13 +136,13 @@ class FastPath:
     @property
     def used(self) -> list[str]:
         """The names of the optimizations that the last render used."""
-        is_compiled = any(forms.was_used for forms in self._forms)
+        is_compiled = any(forms.was_used for forms in self.forms)
         used = self.options if is_compiled else dataclasses.replace(self.options, compile="off")
         return [*used.names, *self.lossy]
 
     def begin(self, arguments: Mapping[str, Any], loras: Loras = ()) -> None:
         """Begin a render with LoRAs; `arguments` are those of the pipeline's call."""
-        for forms in self._forms:
+        for forms in self.forms:
             forms.begin()
         self.call.loras = loras
         # As TextToVideoSDPipeline decides: then the denoiser gets the batch twice, with two texts.
@@ -145,7 +150,7 @@ class FastPath:
 
     def end(self) -> None:
         """End a render: start to compile its shapes for the next one."""
-        for forms in self._forms:
+        for forms in self.forms:
             forms.end()
 
     def wait_for_what_is_on_disk(self, is_enough: Callable[[], bool]) -> float:
@@ -153,31 +158,27 @@ class FastPath:
 
         `READY_SECONDS` at most, and until `is_enough`.
         """
-        if not any(forms.is_on_disk for forms in self._forms):
+        if not any(forms.is_on_disk for forms in self.forms):
             return 0.0
         began = time.monotonic()
         wait_for_compiler(READY_SECONDS, is_enough)
         return time.monotonic() - began
 
     @property
-    def gets_faster(self) -> bool:
-        """Return whether shapes are compiled, so that later renders of them are faster."""
-        return bool(self._forms)
-
-    @property
     def compiler_seconds(self) -> float:
         """The total time of this pipeline's compilations."""
-        return sum((forms.seconds for forms in self._forms), 0.0)
+        return sum((forms.seconds for forms in self.forms), 0.0)
 
     def let_go_of_forms(self) -> None:
-        """Drop compiled forms and stop compiling, before the weights are moved."""
-        for forms in self._forms:
-            forms.stop()
+        """Drop what is compiled, before the weights are moved; later renders compile it again."""
+        for forms in self.forms:
+            forms.drop()
 
-    def make_forms_again(self) -> None:
-        """Allow compiling again, when the weights are back on the device."""
-        if self._forms:
-            self._forms = self._make_forms()
+    def stop_compiling(self) -> None:
+        """Compile nothing any more, because the weights will come and go."""
+        for forms in self.forms:
+            forms.stop()
+        self.forms = []
 
     def discard(self) -> None:
         """Free the memory of compiled forms; the pipeline can't be used any more.
@@ -187,19 +188,17 @@ class FastPath:
         """
         self.let_go_of_forms()
         if is_compiling():
-            modules = (
-                part for part in self._pipe.components.values() if isinstance(part, nn.Module)
-            )
-            for part in modules:
+            for part in modules(self._pipe):
                 for weight in (*part.parameters(), *part.buffers()):
                     _empty(weight)
 
-    def _make_forms(self) -> list[Forms]:
-        """Put compiled forms in front of each denoiser; none if blocks are wanted but missing."""
-        found, by_blocks = denoisers(self._pipe), self._how == "blocks"
-        if self._how == "off" or (by_blocks and not all(map(blocks, found))):
-            return []
-        return [Forms(part, self.call, by_blocks=by_blocks) for part in found]
+
+def _forms(pipe: Any, call: unet3d.Call, how: Compile) -> list[Forms]:
+    """Put compiled forms in front of each denoiser; none if blocks are wanted but missing."""
+    found, by_blocks = denoisers(pipe), how == "blocks"
+    if how == "off" or (by_blocks and not all(map(blocks, found))):
+        return []
+    return [Forms(part, call, by_blocks=by_blocks) for part in found]
 
 
 def _empty(weight: torch.Tensor) -> None:

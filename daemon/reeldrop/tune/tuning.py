@@ -197,7 +197,7 @@ class Tuner:
         prompts = self._prompts(max(size, COMPARED))
         parts = [prompts[first : first + size] for first in range(0, len(prompts), size)]
         try:
-            if loaded.fast_path.gets_faster:
+            if loaded.fast_path.forms:
                 self._render(loaded, parts[0])
                 compiled.wait_for_compiler()
             frames = tuple(one for part in parts for one in self._render(loaded, part)[0])

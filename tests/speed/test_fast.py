@@ -20,7 +20,6 @@ from reeldrop.speed import fast, mixed_precision
 from reeldrop.speed.denoisers import parts
 from reeldrop.speed.fast import Options
 from reeldrop.speed.lossy import NOTHING, Lossy
-from reeldrop.speed.untouched import Untouched
 from reeldrop.tune.likeness import psnr_db
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -223,7 +222,7 @@ def test_what_was_put_on_can_be_taken_off(name: str, request: pytest.FixtureRequ
     """With what came after, such as the hooks of offloading: weights, their layout and frames are
     those of before, bit for bit. Then other ways can be put on."""
     loaded = loaded_with(request.getfixturevalue(name), OFF)
-    untouched = Untouched(loaded.pipe)
+    untouched = fast.Untouched(loaded.pipe)
 
     def look() -> list[tuple[str, torch.dtype, tuple[int, ...], bytes]]:
         return [

@@ -57,7 +57,6 @@ OWNERS = {
         "speed.compiled",
         "speed.mixed_precision",
         "speed.lossy",
-        "speed.untouched",
         "translation.worker",
     },
     "diffusers": {

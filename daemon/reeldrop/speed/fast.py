@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -232,3 +233,39 @@ def _mixed_precision(pipe: Any) -> bool:
 def _unet3d(pipe: Any) -> Any:
     unet = getattr(pipe, "unet", None)
     return unet if isinstance(unet, UNet3DConditionModel) else None
+
+
+class Untouched:
+    """A snapshot of the denoisers and the VAE of a pipeline, with their weights in host memory.
+
+    Only for `tune`: it holds the weights a second time. It knows no optimization, so none has to
+    undo itself.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        pipe.remove_all_hooks()  # offloading adds its hooks again at the next placement
+        found = [module for part in parts(pipe) for module in part.modules()]
+        self._states = [(module, type(module), _copied(vars(module))) for module in found]
+        self._weights = [
+            (weight, weight.data.cpu())
+            for module in found
+            for weight in (*module._parameters.values(), *module._buffers.values())
+            if weight is not None and type(weight.data) is torch.Tensor  # quantized: never changed
+        ]
+
+    def restore(self) -> None:
+        """Restore class, parts, hooks and weights of each module, bit for bit.
+
+        Then place the pipeline again.
+        """
+        for module, kind, state in self._states:
+            module.__class__ = kind
+            vars(module).clear()
+            vars(module).update(_copied(state))
+        for weight, data in self._weights:
+            weight.data = data
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a module's attributes, and of the dicts of its parts, weights and hooks."""
+    return {k: v.copy() if type(v) in (dict, OrderedDict) else v for k, v in state.items()}

@@ -26,7 +26,6 @@ from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.source import ModelSource
 from reeldrop.speed import compiled, fast
 from reeldrop.speed.lossy import NOTHING, Lossy
-from reeldrop.speed.untouched import Untouched
 from reeldrop.tune.likeness import psnr_db, ssim
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Tuner:
     speed: dict[str, bool | str] = field(default_factory=lambda: dict(fast.PLAIN))
     batch_size: int = 1
     on_step: Callable[[], None] = lambda: None
-    _untouched: Untouched = field(init=False)
+    _untouched: fast.Untouched = field(init=False)
     _expected: tuple[Frames, ...] = ()
     _plain_seconds: float = 0.0
     _seconds: float = 0.0
@@ -120,7 +119,7 @@ class Tuner:
         return self.loaded
 
     def _try_plain(self) -> Trial:
-        self._untouched = Untouched(self.loaded.pipe)
+        self._untouched = fast.Untouched(self.loaded.pipe)
         loaded = self._with(self.speed)
         alone = [self._render(loaded, (prompt,))[0] for prompt in self._prompts(COMPARED)]
         self._expected = tuple(frames for one in alone for frames in one)

@@ -68,7 +68,7 @@ def long(plain: LoadedPipeline) -> LoadedPipeline:
 def embedding(loaded: LoadedPipeline, text: str) -> torch.Tensor:
     """Return the embedding of a text, (tokens, channels)."""
     assert loaded.fast_path.texts is not None
-    return loaded.fast_path.texts.embeddings([text], {})[0]
+    return loaded.fast_path.texts.arguments({"prompt": [text]}, {})["prompt_embeds"][0]
 
 
 def test_a_short_text_gives_the_same_bits(plain: LoadedPipeline, long: LoadedPipeline) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,8 @@ LENGTH = "max_sequence_length"
 
 Encode = Callable[[str, Mapping[str, object]], tuple[torch.Tensor, ...]]
 """Returns the embedding of a text, (1, tokens, channels), and the pooled one, (1, channels), if the
-pipeline takes it. The mapping has the settings of the pipeline's call."""
+pipeline takes it. The mapping has the length to which it is padded, as an argument of the pipeline,
+if that takes one."""
 
 _ALONE = {
     "num_images_per_prompt": 1,
@@ -41,7 +41,7 @@ class Texts:
         self.lock = threading.Lock()
         self.encode = encode or functools.partial(_encoded, pipe)
         self._pipe = pipe
-        self._kept: OrderedDict[tuple[object, ...], tuple[torch.Tensor, ...]] = OrderedDict()
+        self._kept = functools.lru_cache(MOST)(functools.partial(_to_keep, self.encode))
 
     def arguments(
         self, wanted: Mapping[str, Sequence[str]], settings: Mapping[str, object]
@@ -62,25 +62,14 @@ class Texts:
                 given[f"{name.replace('prompt', 'pooled_prompt')}_embeds"] = torch.cat(pooled[0])
         return given
 
-    def embeddings(self, texts: Sequence[str], settings: Mapping[str, object]) -> torch.Tensor:
-        """Return the texts' embeddings, (texts, tokens, channels); see `arguments`."""
-        return self.arguments({"prompt": texts}, settings)["prompt_embeds"]
-
     def forget(self) -> None:
         """Free all embeddings, which are on the device."""
         with self.lock:
-            self._kept.clear()
+            self._kept.cache_clear()
 
     def _kept_of(self, text: str, settings: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
-        key = (text, *_length(self._pipe, settings).values())
         with self.lock:
-            if key not in self._kept:
-                encoded = self.encode(text, settings)
-                self._kept[key] = tuple(map(_for_any_stream, encoded))
-                while len(self._kept) > MOST:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-            return self._kept[key]
+            return self._kept(text, **_length(self._pipe, settings))
 
     def _padded(
         self, embedding: torch.Tensor, length: int, settings: Mapping[str, object]
@@ -92,12 +81,12 @@ class Texts:
         return torch.cat([embedding, *[empty] * count], dim=1)
 
 
-def _encoded(pipe: Any, text: str, settings: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
+def _encoded(pipe: Any, text: str, length: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
     """Return the embedding of a text by the pipeline itself."""
     parameters = inspect.signature(pipe.encode_prompt).parameters
     arguments = {"device": pipe._execution_device, **_ALONE}
     given = {name: value for name, value in arguments.items() if name in parameters}
-    embedding, _ = pipe.encode_prompt(prompt=[text], **given, **_length(pipe, settings))
+    embedding, _ = pipe.encode_prompt(prompt=[text], **given, **length)
     return (embedding,)
 
 
@@ -112,6 +101,10 @@ def _length(pipe: Any, settings: Mapping[str, object]) -> dict[str, object]:
         return {LENGTH: settings[LENGTH]}
     called = inspect.signature(pipe.__call__).parameters
     return {LENGTH: called[LENGTH].default} if LENGTH in called else {}
+
+
+def _to_keep(encode: Encode, text: str, **length: object) -> tuple[torch.Tensor, ...]:
+    return tuple(map(_for_any_stream, encode(text, length)))
 
 
 def _for_any_stream(embedding: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ up to rounding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from diffusers.models.transformers.transformer_temporal import TransformerTempor
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
-from reeldrop.speed.unet3d import SelfAttention, plain_attentions
+from reeldrop.speed.unet3d import plain_attentions
 
 LARGE = 2**22
 """Number of elements from which a norm by channels should be faster on a GPU. It takes a dozen
@@ -202,57 +203,30 @@ class ChannelsLastTransformerTemporal(TransformerTemporalModel):
 def use_channels_last(model: nn.Module) -> bool:
     """Use channels_last in a model; return whether it has any parts for that.
 
-    In models other than UNet3DConditionModel and AutoencoderKL, only the weights of convolutions
-    change their layout.
+    In models other than UNet3DConditionModel and AutoencoderKL, only convolutions are changed: 2D
+    ones, and 3D ones over frames only.
     """
-    convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    for conv in convs:
+    flat: list[Any] = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    for conv in flat:
         conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
-    if isinstance(model, UNet3DConditionModel | AutoencoderKL):
-        for module in model.modules():
-            module.__class__ = _form(module)
-            if isinstance(module, ChannelsLastTransformerTemporal):
-                for attention in plain_attentions(module):
-                    attention.set_processor(SelfAttention())
-    return bool(convs)
-
-
-def use_temporal_conv_2d(model: nn.Module) -> bool:
-    """Speed up all 3D convolutions over frames only; return whether there are any."""
-    found = [m for m in model.modules() if type(m) is nn.Conv3d and _is_temporal(m)]
-    for conv in found:
+    temporal: list[Any] = [module for module in model.modules() if _is_temporal(module)]
+    for conv in temporal:
         conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last_3d)
         conv.__class__ = TemporalConv2d
-    return bool(found)
+    if isinstance(model, UNet3DConditionModel | AutoencoderKL):
+        for module in [module for module in model.modules() if type(module) in _FORMS]:
+            form, suits = _FORMS[type(module)]
+            if suits(module):
+                module.__class__ = form
+    return bool(flat or temporal)
 
 
-def _form(module: Any) -> type[nn.Module]:
-    """Return the class that computes the same in channels_last; the module's own if none does."""
-    kind = type(module)
-    form: type[nn.Module] = kind
-    if kind is nn.GroupNorm and module.affine:
-        form = ChannelsLastGroupNorm
-    elif kind is ResnetBlock2D and _is_plain(module):
-        form = ChannelsLastResnetBlock2D
-    elif kind is TemporalConvLayer:
-        form = ChannelsLastTemporalConvLayer
-    elif kind is Upsample2D and module.name == "conv" and module.use_conv and module.interpolate:
-        form = ChannelsLastUpsample2D
-    elif kind is Transformer2DModel and module.is_input_continuous:
-        form = ChannelsLastTransformer2D
-    elif kind is TransformerTemporalModel and _attends_plainly(module):
-        form = ChannelsLastTransformerTemporal
-    return form
-
-
-def _is_temporal(conv: nn.Conv3d) -> bool:
-    spatial = (conv.kernel_size[1:], conv.stride[1:], conv.dilation[1:])
-    return (
-        spatial == ((1, 1),) * 3
-        and conv.padding_mode == "zeros"
-        and not isinstance(conv.padding, str)
-        and tuple(conv.padding[1:]) == (0, 0)
-    )
+def _is_temporal(module: nn.Module) -> bool:
+    if type(module) is not nn.Conv3d or isinstance(module.padding, str):
+        return False
+    over_pixels = (module.kernel_size[1:], module.stride[1:], module.dilation[1:])
+    is_padded = module.padding_mode != "zeros" or tuple(module.padding[1:]) != (0, 0)
+    return over_pixels == ((1, 1),) * 3 and not is_padded
 
 
 def _is_plain(block: Any) -> bool:
@@ -265,7 +239,23 @@ def _is_plain(block: Any) -> bool:
     )
 
 
+def _interpolates(layer: Any) -> bool:
+    has_conv: bool = layer.name == "conv" and layer.use_conv
+    return has_conv and layer.interpolate
+
+
 def _attends_plainly(transformer: nn.Module) -> bool:
     """Return whether a transformer has only self-attention that `SelfAttention` can compute."""
     plain = [attn for attn in plain_attentions(transformer) if not attn.is_cross_attention]
     return len(plain) == sum(isinstance(part, Attention) for part in transformer.modules())
+
+
+_FORMS: dict[type[nn.Module], tuple[type[nn.Module], Callable[[Any], bool]]] = {
+    nn.GroupNorm: (ChannelsLastGroupNorm, lambda norm: norm.affine),
+    ResnetBlock2D: (ChannelsLastResnetBlock2D, _is_plain),
+    TemporalConvLayer: (ChannelsLastTemporalConvLayer, lambda _: True),
+    Upsample2D: (ChannelsLastUpsample2D, _interpolates),
+    Transformer2DModel: (ChannelsLastTransformer2D, lambda model: model.is_input_continuous),
+    TransformerTemporalModel: (ChannelsLastTransformerTemporal, _attends_plainly),
+}
+"""For each class, the one that computes the same in channels_last, and where it does."""

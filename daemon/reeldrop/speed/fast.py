@@ -17,7 +17,8 @@ import torch
 from diffusers import TextToVideoSDPipeline, UNet3DConditionModel
 
 from reeldrop.base.loras import Loras
-from reeldrop.speed import channels_last, decoding, lossy, mixed_precision, texts, unet3d
+from reeldrop.speed import decoding, lossy, mixed_precision, texts, unet3d
+from reeldrop.speed.channels_last import use_channels_last
 from reeldrop.speed.compiled import Forms, blocks, is_compiling, wait_for_compiler
 from reeldrop.speed.denoisers import denoisers, made_of, modules, parts
 from reeldrop.speed.lossy import Lossy
@@ -211,12 +212,9 @@ def _empty(weight: torch.Tensor) -> None:
 
 def _exact(pipe: Any, call: unet3d.Call) -> bool:
     """Apply all optimizations that only round differently; return whether there are any."""
-    ways = (channels_last.use_channels_last, channels_last.use_temporal_conv_2d)
-    found = [way(part) for part in parts(pipe) for way in ways]
+    found = [use_channels_last(part) for part in parts(pipe)]
     if (unet := _unet3d(pipe)) is not None:
-        unet3d.use_text_once(unet, call)
-        if all(type(weight.data) is torch.Tensor for weight in unet.parameters()):  # not quantized
-            unet3d.use_fused_qkv(unet)
+        unet3d.use_fast_attention(unet, call)
         if type(pipe) is TextToVideoSDPipeline:
             unet3d.use_guidance_once(unet, call)
     return any(found)

@@ -108,24 +108,21 @@ def _output(attn: Any, states: torch.Tensor, attended: torch.Tensor) -> torch.Te
     return output
 
 
-def use_text_once(unet: Any, call: Call) -> None:
-    """Compute keys and values of the text once for each sample, not for each frame."""
+def use_fast_attention(unet: Any, call: Call) -> None:
+    """Compute keys and values of the text once for each sample, and join projections.
+
+    Those of the same states become one, except those with LoRAs and quantized ones.
+    """
     for attn in plain_attentions(unet):
-        if attn.is_cross_attention:
-            attn.set_processor(TextOnce(call))
+        attn.set_processor(TextOnce(call) if attn.is_cross_attention else SelfAttention())
+        letters = "kv" if attn.is_cross_attention else "qkv"
+        if all(_is_simple(getattr(attn, f"to_{letter}")) for letter in letters):
+            _join(attn, letters)
     _follow_calls(unet, call)
 
 
-def use_fused_qkv(unet: Any) -> None:
-    """Join projections of the same states into one, except those with LoRAs."""
-    for attn in plain_attentions(unet):
-        if not attn.is_cross_attention:
-            attn.set_processor(SelfAttention())
-        elif not isinstance(attn.processor, TextOnce):
-            continue
-        letters = "kv" if attn.is_cross_attention else "qkv"
-        if all(type(getattr(attn, f"to_{letter}")) is nn.Linear for letter in letters):
-            _join(attn, letters)
+def _is_simple(layer: nn.Module) -> bool:
+    return type(layer) is nn.Linear and type(layer.weight.data) is torch.Tensor
 
 
 def _join(attn: Any, letters: str) -> None:

@@ -58,6 +58,7 @@ OWNERS = {
         "speed.mixed_precision",
         "speed.lossy",
         "translation.worker",
+        "tune.likeness",
     },
     "diffusers": {
         "render.loras",

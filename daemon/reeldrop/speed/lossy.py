@@ -46,14 +46,9 @@ NOTHING = Lossy()
 
 def apply(pipe: Any, lossy: Lossy) -> list[str]:
     """Apply those for which a pipeline has the parts; return their names."""
-    parts = denoisers(pipe)
-    taken = []
-    for name in lossy.wanted:
-        way = _deep_cache if name == "deep_cache" else _first_block_cache
-        found = [way(pipe, part, lossy) for part in parts]
-        if any(found):
-            taken.append(name)
-    return taken
+    ways = {"deep_cache": _deep_cache, "first_block_cache": _first_block_cache}
+    found = {n: [ways[n](pipe, part, lossy) for part in denoisers(pipe)] for n in lossy.wanted}
+    return [name for name, of_parts in found.items() if any(of_parts)]
 
 
 def _deep_cache(_pipe: Any, part: Any, lossy: Lossy) -> bool:

@@ -50,13 +50,14 @@ def use_mixed_precision(model: nn.Module) -> bool:
 
     The outermost layers, which read and write latents or pictures, are not changed.
     """
-    layers = [m for child in model.children() for m in _inner(child)]
+    layers = [
+        module
+        for name, module in model.named_modules()
+        if "." in name  # not a child of the model itself
+        and type(module) in _FORMS
+        and all(weight.dtype == torch.float32 for weight in module.parameters())
+    ]
     for layer in layers:
         layer.to(_PRODUCT)
         layer.__class__ = _FORMS[type(layer)]
     return bool(layers)
-
-
-def _inner(part: nn.Module) -> list[nn.Module]:
-    modules = [m for m in part.modules() if m is not part and type(m) in _FORMS]
-    return [m for m in modules if all(p.dtype == torch.float32 for p in m.parameters())]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import statistics
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 if TYPE_CHECKING:
     from reeldrop.base.job import Frames
@@ -31,22 +35,15 @@ def ssim(ours: Frames, theirs: Frames) -> float:
     """
     if min(ours.shape[1:3]) < _WINDOW:
         raise ValueError(f"frames of {ours.shape[2]}x{ours.shape[1]} are smaller than a window")
-    pairs = zip(ours, theirs, strict=True)
-    return float(np.mean([_ssim(a.astype(np.float64), b.astype(np.float64)) for a, b in pairs]))
+    return statistics.fmean(_ssim(*pair) for pair in zip(ours, theirs, strict=True))
 
 
-def _ssim(a: np.ndarray, b: np.ndarray) -> float:
-    mean_a, mean_b = _means(a), _means(b)
-    spread = _means(a * a) - mean_a**2 + _means(b * b) - mean_b**2
-    together = _means(a * b) - mean_a * mean_b
+def _ssim(ours: np.ndarray, theirs: np.ndarray) -> float:
+    a, b = (torch.tensor(frame, dtype=torch.float64).movedim(2, 0) for frame in (ours, theirs))
+    means = functools.partial(F.avg_pool2d, kernel_size=_WINDOW, stride=1)
+    mean_a, mean_b = means(a), means(b)
+    spread = means(a * a) - mean_a**2 + means(b * b) - mean_b**2
+    together = means(a * b) - mean_a * mean_b
     first, second = _STABLE
     likeness = (2 * mean_a * mean_b + first) * (2 * together + second)
-    return float(np.mean(likeness / ((mean_a**2 + mean_b**2 + first) * (spread + second))))
-
-
-def _means(values: np.ndarray) -> np.ndarray:
-    """Return the mean of each window, (height - 6, width - 6, 3)."""
-    sums = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0), (0, 0)))
-    n = _WINDOW
-    means: np.ndarray = (sums[n:, n:] - sums[:-n, n:] - sums[n:, :-n] + sums[:-n, :-n]) / n**2
-    return means
+    return float((likeness / ((mean_a**2 + mean_b**2 + first) * (spread + second))).mean())

@@ -8,7 +8,6 @@ of 1 changes no bit. The pooled embedding is that of the first chunk.
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +15,12 @@ import torch
 
 from reeldrop.render import chunks
 from reeldrop.render.chunks import Chunk, Reader
+from reeldrop.speed.texts import Texts, encoded
 
 if TYPE_CHECKING:
     from reeldrop.render.source import ModelSource
-    from reeldrop.speed.texts import Texts
 
 _TOKENIZERS = ("tokenizer", "tokenizer_2")
-_ARGUMENTS: Mapping[str, object] = {
-    "num_images_per_prompt": 1,
-    "num_videos_per_prompt": 1,
-    "do_classifier_free_guidance": False,
-}
 
 
 def encoder(pipe: Any, source: ModelSource) -> ClipTexts | None:
@@ -49,7 +43,7 @@ class ClipTexts:
         self.reader = reader
         self._pipe = pipe
 
-    def __call__(self, text: str, _settings: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
+    def __call__(self, text: str, _length: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
         """Return a text's embedding, (1, tokens, channels), and the pooled one, if any."""
         encoded = [self._weighted(chunk) for chunk in self.reader.cut(text).chunks]
         _first, *pooled = encoded[0]
@@ -66,14 +60,8 @@ class ClipTexts:
 
     def _encoded(self, chunk: Chunk) -> tuple[torch.Tensor, ...]:
         """Return the embeddings that the pipeline itself computes for a chunk."""
-        pipe = self._pipe
-        parameters = inspect.signature(pipe.encode_prompt).parameters
-        given = {name: value for name, value in _ARGUMENTS.items() if name in parameters}
-        with _given(pipe, chunk.ids):
-            embedding, _negative, *others = pipe.encode_prompt(
-                prompt=[""], device=pipe._execution_device, **given
-            )
-        return embedding, *others[:1]
+        with _given(self._pipe, chunk.ids):
+            return encoded(self._pipe, "", {})
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ class Texts:
     def __init__(self, pipe: Any, encode: Encode | None = None) -> None:
         """Encode with `encode`, or else with the pipeline."""
         self.lock = threading.Lock()
-        self.encode = encode or functools.partial(_encoded, pipe)
+        self.encode = encode or functools.partial(encoded, pipe)
         self._pipe = pipe
         self._kept = functools.lru_cache(MOST)(functools.partial(_to_keep, self.encode))
 
@@ -81,13 +81,13 @@ class Texts:
         return torch.cat([embedding, *[empty] * count], dim=1)
 
 
-def _encoded(pipe: Any, text: str, length: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
-    """Return the embedding of a text by the pipeline itself."""
+def encoded(pipe: Any, text: str, length: Mapping[str, object]) -> tuple[torch.Tensor, ...]:
+    """Return what the pipeline itself makes of a text: see `Encode`."""
     parameters = inspect.signature(pipe.encode_prompt).parameters
     arguments = {"device": pipe._execution_device, **_ALONE}
     given = {name: value for name, value in arguments.items() if name in parameters}
-    embedding, _ = pipe.encode_prompt(prompt=[text], **given, **length)
-    return (embedding,)
+    embedding, _negative, *pooled = pipe.encode_prompt(prompt=[text], **given, **length)
+    return embedding, *pooled[:1]
 
 
 def _length(pipe: Any, settings: Mapping[str, object]) -> dict[str, object]:
@@ -104,12 +104,10 @@ def _length(pipe: Any, settings: Mapping[str, object]) -> dict[str, object]:
 
 
 def _to_keep(encode: Encode, text: str, **length: object) -> tuple[torch.Tensor, ...]:
-    return tuple(map(_for_any_stream, encode(text, length)))
-
-
-def _for_any_stream(embedding: torch.Tensor) -> torch.Tensor:
-    """Make a tensor from another CUDA stream safe to use in the one that renders."""
-    if embedding.is_cuda:
-        torch.cuda.current_stream().synchronize()
-        embedding.record_stream(torch.cuda.default_stream())
-    return embedding
+    """Encode, perhaps in another CUDA stream, what is safe to use in the one that renders."""
+    found = encode(text, length)
+    for embedding in found:
+        if embedding.is_cuda:
+            torch.cuda.current_stream().synchronize()
+            embedding.record_stream(torch.cuda.default_stream())
+    return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 from harness import HARNESS
@@ -290,6 +292,22 @@ def test_modules_can_be_read_in_one_go(module: str) -> None:
 def test_every_module_says_what_it_is_for(module: str) -> None:
     """Each module has a docstring."""
     assert ast.get_docstring(tree(module))
+
+
+@pytest.mark.parametrize("package", sorted(set().union(*LAYERS)))
+def test_every_package_says_what_its_modules_do(package: str) -> None:
+    """Its docstring names each; of commands, whose modules have their names, only the others."""
+    known = set(re.findall("`([a-z0-9_]+)`", str(ast.get_docstring(tree(f"{package}.__init__")))))
+    if package == "commands":
+        known |= {node.name for node in ast.walk(tree("commands.cli")) if is_command(node)}
+    modules = {module.rpartition(".")[2] for module in MODULES if package_of(module) == package}
+    assert set() == modules - known - {"__init__"}
+
+
+def is_command(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
+    """Return whether a function is a command of the command line."""
+    decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+    return any(ast.unparse(found).startswith("app.command") for found in decorators)
 
 
 def test_every_test_states_the_rule_that_it_holds() -> None:

@@ -9,4 +9,9 @@ waits for; `examining` reads settled files, and `beside` lets them wait for thei
 keeps them in the order of rendering; `claims` moves them into the spool. Afterwards `repeats` ends
 jobs that ask for no render, and `late` reports what was written after a file had been read.
 `controls` has what control files ask for, and `heeded` which of them have acted.
+
+`inbox` puts `scan` and `settling` together. They ask `ignored`, `conflicts` and `control_names`
+what names mean, `share` and `watch` what the kernel tells, `writers` who still writes, and `wishes`
+which pictures are waited for. `reading` reads prompt files for `examining`, `pictures` those of
+pictures; `places` leaves notes for people.
 """

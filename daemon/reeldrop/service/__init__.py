@@ -5,9 +5,9 @@ Knows and connects all stages. Does not know the commands.
 `service` locks the spool and handles signals; `loop` is the running daemon and reads the events;
 `stages` holds its parts, `answers` handles the answers of renderers and encoder, `readiness` what
 follows when a model was loaded or could not be, `losses` what follows when a renderer is lost;
-`report` informs systemd and `status`. `benches` has a `workbench` for each renderer, and `feeding`
-keeps them busy; `models` says which models can't be used, `health` which places fail what others
-render, `elsewhere` where a prompt may go instead.
+`report` tells systemd, and whoever asks. `benches` has a `workbench` for each renderer, and
+`feeding` keeps them busy; `models` says which models can't be used, `health` which places fail what
+others render, `elsewhere` where a prompt may go instead.
 
 `jobs` has all jobs in hand, by what is done with them: `open_jobs` opens and closes them (`opened`
 is one, `opening` makes it), `batches` hands out their prompts and takes what comes back, `loads`

@@ -89,7 +89,6 @@ def test_long_texts(model: Model) -> None:
         ("de", "ein Rad vom Typ B. Dann Regen", ["ein Rad vom Typ B.", "Dann Regen"]),
         ("ru", "Б. Л. Пастернак идёт. Кот.", ["Б. Л. Пастернак идёт.", "Кот."]),
         ("ru", "3.5 метра", ["3.5 метра"]),
-        ("de", unicodedata.normalize("NFD", "ein Bär. ein Ball"), ["ein Bär.", "ein Ball"]),
     ],
 )
 def test_sentences_of_languages(language: str, text: str, found: list[str]) -> None:
@@ -331,6 +330,14 @@ def test_weights_within_a_sentence(asked: Asked, monkeypatch: pytest.MonkeyPatch
     assert [r"A redder (Red:1.2) ball \(big\)", r"A redder Red ball \(big\), (crimson:1.1)"] == [
         found.texts[0] for found, _ in results
     ]
+
+
+def test_letters_with_accents_apart() -> None:
+    """They are the same letters, also if only a bracket stood before the accent."""
+    apart = unicodedata.normalize("NFD", "ein Bär. ein Ball")
+    for text, english in {apart: "word word", "一(e)\u0301球": "word, (e:1.1)"}.items():
+        made = by_sentence.translated(text, "de", lambda _: "word", {}, has_weights=True)
+        assert (english, "") == made
 
 
 def test_the_rest_of_a_text_is_kept(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 _CLOSING = r"[\"'”’»」』\N{FULLWIDTH RIGHT PARENTHESIS})]*"
@@ -67,7 +66,7 @@ def has_letters(text: str) -> bool:
 
 
 def parts(text: str, fits: Callable[[str], bool], language: str) -> list[str]:
-    """Return the sentences of a text in a language, in order.
+    """Return the sentences of a text in a language, in order; the text is in Unicode's form NFC.
 
     Translators are trained on single sentences, and leave out the rest of a longer text. A sentence
     that does not fit (`fits`) is cut; see `cut`.
@@ -78,7 +77,6 @@ def parts(text: str, fits: Callable[[str], bool], language: str) -> list[str]:
 
 def _sentences(text: str, language: str) -> Iterator[str]:
     """Yield the sentences of a text, each with letters: of others, translators make some up."""
-    text = unicodedata.normalize("NFC", text)
     marks = [int(number) for number in _MARKS.findall(text)]
     is_list = len(marks) > 1 and marks == list(range(1, len(marks) + 1))
     pieces = iter(_ENDS.split(text))

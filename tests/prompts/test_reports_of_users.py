@@ -607,6 +607,7 @@ def test_a_name_that_no_setting_has(line: str) -> None:
         "note: a dog",
         "note: 5",
         "time: 5",
+        "Time: 5",
         "time: 12:30",
         "4:3",
         "16:9",

@@ -21,6 +21,7 @@ from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.base.roots import Root
 from reeldrop.intake.repeats import Repeats
 from reeldrop.prompts import lines
+from reeldrop.prompts.key_value import Names
 from reeldrop.store import history, job_files, withdrawn
 from reeldrop.store.filing import Filing
 from reeldrop.store.results import Results
@@ -69,7 +70,7 @@ class Folders:
         for name in names:
             job = self.take(name, "prompt: a horse\nseed: 5\n")
             with pytest.raises(PromptError) as refused:
-                lines.items(job.source.name, job.prompt_file.read_text())
+                lines.items(job.source.name, job.prompt_file.read_text(), Names())
             self.filing.set_aside(job, refused.value)
 
     def fail_in_part(self, name: str) -> None:

@@ -35,7 +35,7 @@ PAGES = [
     ROOT / "README.md",
     *sorted(page for page in (ROOT / "docs").glob("*.md") if page.name != "design.md"),
 ]
-NO_EXAMPLES = ("key: value", "seed: -1")
+NO_EXAMPLES = ("key: value", "seed: -1", "widht: 512")
 """Pages say of these that prompt files can't have them."""
 
 LORAS = "{watercolor: {path: a.safetensors}, film grain: {path: b.safetensors}}"

@@ -99,11 +99,12 @@ def test_nothing_is_moved_from_one_layout_to_another(monkeypatch: pytest.MonkeyP
 
 
 def test_a_batch_of_true_shape_makes_few_copies() -> None:
-    """A batch of eight copies only the call's arguments, and the latents of each chunk decoded."""
+    """A batch of eight copies only the call's arguments, what diffusers' upsampling copies, and the
+    latents of each chunk decoded."""
     with memory_traffic.as_on_cuda():
         pipe = memory_traffic.fast_path()
         step, decoding = memory_traffic.step(pipe, 8), memory_traffic.decoding(pipe, 8)
-    assert step.found.copies < 8
-    assert step.found.copied < 0.1
+    assert step.found.copies <= 12
+    assert step.found.copied < 1.5
     assert decoding.found.copies <= 8
     assert step.found.moved + decoding.found.moved < 485

@@ -19,7 +19,6 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
-from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 from reeldrop.speed.unet3d import plain_attentions
@@ -146,26 +145,6 @@ def _as_videos(pictures: torch.Tensor, frames: int) -> torch.Tensor:
     return videos
 
 
-class ChannelsLastUpsample2D(Upsample2D):
-    """Keeps channels_last for any number of pictures.
-
-    diffusers' own makes 64 and more contiguous, which old CUDA kernels needed.
-    """
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        output_size: int | None = None,
-        *_no: None,
-        **_nothing: None,
-    ) -> torch.Tensor:
-        factor = 2.0 if output_size is None else None
-        hidden = F.interpolate(hidden_states, output_size, factor, mode="nearest")
-        conv: Any = self.conv
-        output: torch.Tensor = conv(hidden)
-        return output
-
-
 class ChannelsLastTransformer2D(Transformer2DModel):
     """Keeps channels_last for its output; diffusers' own makes it contiguous."""
 
@@ -239,11 +218,6 @@ def _is_plain(block: Any) -> bool:
     )
 
 
-def _interpolates(layer: Any) -> bool:
-    has_conv: bool = layer.name == "conv" and layer.use_conv
-    return has_conv and layer.interpolate
-
-
 def _attends_plainly(transformer: nn.Module) -> bool:
     """Return whether a transformer has only self-attention that `SelfAttention` can compute."""
     plain = [attn for attn in plain_attentions(transformer) if not attn.is_cross_attention]
@@ -254,7 +228,6 @@ _FORMS: dict[type[nn.Module], tuple[type[nn.Module], Callable[[Any], bool]]] = {
     nn.GroupNorm: (ChannelsLastGroupNorm, lambda norm: norm.affine),
     ResnetBlock2D: (ChannelsLastResnetBlock2D, _is_plain),
     TemporalConvLayer: (ChannelsLastTemporalConvLayer, lambda _: True),
-    Upsample2D: (ChannelsLastUpsample2D, _interpolates),
     Transformer2DModel: (ChannelsLastTransformer2D, lambda model: model.is_input_continuous),
     TransformerTemporalModel: (ChannelsLastTransformerTemporal, _attends_plainly),
 }

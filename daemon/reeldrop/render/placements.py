@@ -7,7 +7,6 @@ On the GPU, in host memory, or moved to the GPU when they are needed: see `place
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,5 +86,4 @@ def denoiser_bytes(pipe: Any) -> int:
 def _part_bytes(part: object) -> int:
     if not isinstance(part, torch.nn.Module):
         return 0
-    tensors = itertools.chain.from_iterable(map(made_of, part.parameters()))
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(one.numel() * one.element_size() for one in made_of(part.parameters()))

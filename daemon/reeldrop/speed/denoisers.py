@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -30,13 +30,13 @@ def modules(pipe: Any) -> list[nn.Module]:
     return [part for part in pipe.components.values() if isinstance(part, nn.Module)]
 
 
-def made_of(weight: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield the tensors that are in memory for a weight: itself, or those of a quantized one.
+def made_of(weights: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Yield the tensors that are in memory for weights: themselves, or those of quantized ones.
 
     The dtype of a quantized one is that in which it is multiplied.
     """
-    if not is_traceable_wrapper_subclass(weight):
-        yield weight
-        return
-    for name in weight.__tensor_flatten__()[0]:
-        yield from made_of(getattr(weight, name))
+    for weight in weights:
+        if is_traceable_wrapper_subclass(weight):
+            yield from made_of(getattr(weight, name) for name in weight.__tensor_flatten__()[0])
+        else:
+            yield weight

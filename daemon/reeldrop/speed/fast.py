@@ -191,8 +191,9 @@ class FastPath:
         self.let_go_of_forms()
         if is_compiling():
             for part in modules(self._pipe):
-                for weight in (*part.parameters(), *part.buffers()):
-                    _empty(weight)
+                for tensor in made_of((*part.parameters(), *part.buffers())):
+                    if type(tensor.data) is torch.Tensor:
+                        tensor.data = tensor.data.new_empty(0)
 
 
 def _forms(pipe: Any, call: unet3d.Call, how: Compile) -> list[Forms]:
@@ -201,13 +202,6 @@ def _forms(pipe: Any, call: unet3d.Call, how: Compile) -> list[Forms]:
     if how == "off" or (by_blocks and not all(map(blocks, found))):
         return []
     return [Forms(part, call, by_blocks=by_blocks) for part in found]
-
-
-def _empty(weight: torch.Tensor) -> None:
-    """Free the memory of a weight."""
-    for tensor in made_of(weight):
-        if type(tensor.data) is torch.Tensor:
-            tensor.data = tensor.data.new_empty(0)
 
 
 def _exact(pipe: Any, call: unet3d.Call) -> bool:

@@ -132,10 +132,8 @@ def _join(attn: Any, letters: str) -> None:
     """
     names = [f"to_{letter}" for letter in letters]
     parts = [getattr(attn, name) for name in names]
-    with torch.device("meta"):
-        joined = nn.Linear(
-            parts[0].in_features, sum(p.out_features for p in parts), parts[0].bias is not None
-        )
+    inputs, outputs = parts[0].in_features, sum(part.out_features for part in parts)
+    joined = nn.Linear(inputs, outputs, parts[0].bias is not None, device="meta")
     joined.weight = _joined(attn, [part.weight for part in parts])
     if joined.bias is not None:
         joined.bias = _joined(attn, [part.bias for part in parts])

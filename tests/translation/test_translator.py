@@ -9,6 +9,7 @@ import os
 import queue
 import shutil
 import sys
+import time
 import unicodedata
 from pathlib import Path
 
@@ -125,6 +126,13 @@ def test_sentences_of_languages(language: str, text: str, found: list[str]) -> N
 def test_points_after_numbers(language: str, text: str, count: int) -> None:
     """They end a sentence unless the number may be an ordinal there, or the mark of a list."""
     assert count == len(sentences.parts(text, lambda _: True, language)), text
+
+
+def test_thousands_of_points_take_no_time() -> None:
+    """Each is looked at by itself, however long the text before it is."""
+    began = time.process_time()
+    assert 1 == len(sentences.parts("a. " * 10_000, lambda _: True, "de"))
+    assert time.process_time() - began < 1
 
 
 def test_a_translation_without_an_end(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

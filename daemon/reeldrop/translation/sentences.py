@@ -9,6 +9,9 @@ _CLOSING = r"[\"'”’»」』\N{FULLWIDTH RIGHT PARENTHESIS})]*"
 _POINT = rf"\.(?={_CLOSING}\s)"
 _SIGNS = r"。｡！？!?；;।॥؟።။។\N{ARABIC FULL STOP}\N{ARMENIAN FULL STOP}\n"
 _ENDS = re.compile(rf"((?:[{_SIGNS}]|{_POINT})+{_CLOSING}\s*)")
+_LONGEST_WORD = 50
+"""Upper bound on the characters that are searched for the last word of a sentence."""
+
 _LAST_WORD = re.compile(r"(\w+)\.[^\S\n]*$")
 _MARK = re.compile(r"\d{1,3}\.\s+$")
 """A number at the beginning of a sentence is the mark of a list, `1. Ball`."""
@@ -96,10 +99,10 @@ def _goes_on(sentence: str, rest: str, language: str, *, is_list: bool) -> bool:
 
     is_list: numbers with a point are the marks of a list
     """
-    found = _LAST_WORD.search(sentence)
+    found, word = _LAST_WORD.search(sentence[-_LONGEST_WORD:]), _WORD.search(rest)
     if found is None:
         return False
-    last, following = found[1], next(iter(_WORD.findall(rest)), "")
+    last, following = found[1], word[0] if word else ""
     if is_list and last.isdigit():
         return True
     if language in _WITH_CAPITALS and following.istitle() and following.lower() in _OPENERS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
@@ -15,6 +14,8 @@ from reeldrop.config.values import (
     Compile,
     Default,
     Dtypes,
+    FileOrFolder,
+    Folder,
     Gigabytes,
     Languages,
     Limit,
@@ -24,7 +25,6 @@ from reeldrop.config.values import (
     Refused,
     Switch,
     Value,
-    absolute,
 )
 from reeldrop.render.checkpoint import SAFETENSORS
 
@@ -88,18 +88,13 @@ class Lora(BaseModel):
     model_config = STRICT
 
     repository: str | None = None
-    path: Path | None = None
+    path: FileOrFolder | None = None
     revision: str | None = None
     weight_name: str | None = None
     component: Literal["unet", "transformer", "transformer_2"] | None = None
     weight: LoraWeight = 1.0
     limits: LoraWeights = [-2.0, 2.0]
     always: bool = False
-
-    @pydantic.field_validator("path", mode="before")
-    @classmethod
-    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
-        return None if value is None else absolute(value, info, "a file or a folder")
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Lora:
@@ -142,7 +137,7 @@ class Profile(BaseModel):
 
     base: str | None = None
     repository: str | None = None
-    path: Path | None = None
+    path: Folder | None = None
     bundled: bool = False
     pipeline: str | None = None
     revision: str | None = None
@@ -170,11 +165,6 @@ class Profile(BaseModel):
     defaults: dict[str, Default] = {}
     limits: dict[str, Limit] = {}
     about: About = About()
-
-    @pydantic.field_validator("path", mode="before")
-    @classmethod
-    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
-        return None if value is None else absolute(value, info)
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Profile:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.config.profile_keys import Profile
-from reeldrop.config.values import STRICT, Glob, Hours, absolute
+from reeldrop.config.values import STRICT, Folder, Glob, Hours
 from reeldrop.config.world import Cluster, Command, MetricsPlaces, Provenance, Receiver, Translators
 
 AUTO_WITH_CUDA = "ms-1.7b"
@@ -22,10 +22,10 @@ class Config(BaseModel):
 
     model_config = STRICT
 
-    inbox: Path = Path("inbox")
-    results: Path = Path("results")
-    spool: Path = Path("spool")
-    failed: Path = Path("results/_failed")
+    inbox: Folder = Path("inbox")
+    results: Folder = Path("results")
+    spool: Folder = Path("spool")
+    failed: Folder = Path("results/_failed")
     settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 2.0
     renamed_settle_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.2
     scan_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
@@ -57,11 +57,6 @@ class Config(BaseModel):
     render_untranslated: bool = False
     model: str = "auto"
     models: Annotated[dict[str, Profile], Field(min_length=1)]
-
-    @pydantic.field_validator("inbox", "results", "spool", "failed", mode="before")
-    @classmethod
-    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
-        return absolute(value, info)
 
     @pydantic.model_validator(mode="before")
     @classmethod

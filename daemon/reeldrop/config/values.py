@@ -126,6 +126,27 @@ def _language(code: object) -> str:
     return code
 
 
+def _below_the_file(what: str) -> pydantic.BeforeValidator:
+    """Return a validator that makes paths absolute: a relative one starts at config.yaml's folder.
+
+    what: what is there, in words
+    """
+
+    def absolute(value: object, info: pydantic.ValidationInfo) -> Path:
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError(f"must be the path of {what}")
+        base: Path = info.context["base"] if info.context else Path.cwd()
+        try:
+            return Path(os.path.abspath(base / Path(value).expanduser()))
+        except RuntimeError:
+            raise ValueError(f"there is no user {Path(value).parts[0]} on this machine") from None
+
+    return pydantic.BeforeValidator(absolute)
+
+
+Folder = Annotated[Path, _below_the_file("a folder")]
+File = Annotated[Path, _below_the_file("a file")]
+FileOrFolder = Annotated[Path, _below_the_file("a file or a folder")]
 Glob = Annotated[str, Field(max_length=255), pydantic.BeforeValidator(_glob)]
 Hours = Annotated[str, pydantic.BeforeValidator(_hours)]
 Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -148,14 +169,3 @@ Language = Annotated[str, pydantic.BeforeValidator(_language)]
 Gigabytes = Annotated[float, Field(ge=0, le=1e6)]
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def absolute(value: object, info: pydantic.ValidationInfo, what: str = "a folder") -> Path:
-    """Return the absolute path; a relative one starts at config.yaml's folder."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(f"must be the path of {what}")
-    base: Path = info.context["base"] if info.context else Path.cwd()
-    try:
-        return Path(os.path.abspath(base / Path(value).expanduser()))
-    except RuntimeError:
-        raise ValueError(f"there is no user {Path(value).parts[0]} on this machine") from None

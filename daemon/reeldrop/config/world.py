@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, Field
 
-from reeldrop.config.values import STRICT, Hours, Language, Refused, absolute
+from reeldrop.config.values import STRICT, File, Folder, Hours, Language, Refused
 from reeldrop.translation import detection
 
 Kind = Literal["video", "job", "failed", "idle", "trouble", "down"]
@@ -23,14 +22,9 @@ class Provenance(BaseModel):
 
     model_config = STRICT
 
-    certificate: Path
-    key: Path
+    certificate: File
+    key: File
     include_prompt: bool = False
-
-    @pydantic.field_validator("certificate", "key", mode="before")
-    @classmethod
-    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
-        return absolute(value, info, "a file")
 
 
 class Receiver(BaseModel):
@@ -80,7 +74,7 @@ class Cluster(BaseModel):
     address: str = "local"
     renderers: Literal["all"] | Annotated[int, Field(ge=1, le=10_000)] = "all"
     interface: Annotated[str, Field(min_length=1, max_length=45)] | None = None
-    token_file: Path | None = None
+    token_file: File | None = None
 
     @pydantic.field_validator("address")
     @classmethod
@@ -88,11 +82,6 @@ class Cluster(BaseModel):
         if value not in ("local", "auto") and not re.fullmatch(r"[\w.-]+:\d{1,5}", value):
             raise Refused(f"can't be '{value}'", "use local, auto, or host:port")
         return value
-
-    @pydantic.field_validator("token_file", mode="before")
-    @classmethod
-    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
-        return None if value is None else absolute(value, info, "a file")
 
     @pydantic.model_validator(mode="after")
     def _is_closed(self) -> Cluster:
@@ -108,13 +97,8 @@ class MetricsPlaces(BaseModel):
 
     model_config = STRICT
 
-    textfile: Path | None = None
+    textfile: File | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-
-    @pydantic.field_validator("textfile", mode="before")
-    @classmethod
-    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
-        return None if value is None else absolute(value, info, "a file")
 
 
 _REPOSITORY = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -134,7 +118,7 @@ class Translator(BaseModel):
     model_config = STRICT
 
     repository: str | None = None
-    path: Path | None = None
+    path: Folder | None = None
     revision: str | None = None
 
     @pydantic.model_validator(mode="before")
@@ -148,11 +132,6 @@ class Translator(BaseModel):
     @classmethod
     def _is_a_repository(cls, value: str | None) -> str | None:
         return None if value is None else _repository(value)
-
-    @pydantic.field_validator("path", mode="before")
-    @classmethod
-    def _below_the_file(cls, value: object, info: pydantic.ValidationInfo) -> object:
-        return None if value is None else absolute(value, info)
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Translator:

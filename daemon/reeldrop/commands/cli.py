@@ -214,8 +214,9 @@ def submit(
     text, settings = only_prompt(prompt, ctx.args), parsed(setting or [])
     pictures = given(settings, {"image": image, "last_image": last_image})
     found, is_whole = folders.load_beside_daemon(config)
-    order = found, text, settings, pictures
-    _end(submit_prompt(*order, checks=is_whole, waits=wait, as_json=as_json))
+    _end(
+        submit_prompt(found, text, settings, pictures, checks=is_whole, waits=wait, as_json=as_json)
+    )
 
 
 @app.command()

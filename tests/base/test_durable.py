@@ -1,4 +1,4 @@
-"""durable: a file is whole or missing, nothing is overwritten, a killed call can be repeated."""
+"""durable, moves: files are whole or missing, none is overwritten, killed calls can be repeated."""
 
 from __future__ import annotations
 

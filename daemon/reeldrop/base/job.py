@@ -1,4 +1,4 @@
-"""The records that pass between stages. They hold values, not behaviour, and import no library."""
+"""The records that pass between stages: values, and what follows from them. Imports no library."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ def test_have_same_bytes(tmp_path: Path, other: str, expected: bool) -> None:
 def test_an_error_whose_path_is_fixed_tells_the_ordinary_path(tmp_path: Path) -> None:
     """PyAV's errors have a read-only path; the errno of a full disk must still arrive."""
     full = av.error.OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.mp4"))
-    with pytest.raises(OSError, match="left on") as found, roots._named(tmp_path, Path("inbox")):
+    with pytest.raises(OSError, match="left on") as found, roots._named(str(tmp_path), "inbox"):
         raise full
     assert (errno.ENOSPC, "inbox/a.mp4") == (found.value.errno, found.value.filename)
     assert "[Errno 28] No space left on device: 'inbox/a.mp4'" == str(found.value)

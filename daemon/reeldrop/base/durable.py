@@ -36,7 +36,7 @@ _MOST_SURE = 4096
 """Size of `_sure` at which it is cleared."""
 
 
-def fsync_file(path: Path, flags: int = os.O_RDONLY | os.O_CLOEXEC) -> None:
+def fsync_file(path: Path | str, flags: int = os.O_RDONLY | os.O_CLOEXEC) -> None:
     """Flush the content of what `flags` open to the disk."""
     fd = os.open(path, flags)
     try:
@@ -55,7 +55,7 @@ def fsync_untrusted(path: Path) -> None:
             fsync_file(path, OPEN_FLAGS)
 
 
-def fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path | str) -> None:
     """Flush a folder's entries to the disk."""
     try:
         fsync_file(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -79,7 +79,7 @@ def make_folder(folder: Path) -> None:
     make_sure(folder.parent, folder.stat(), is_new=is_new)
 
 
-def make_sure(parent: Path, folder: os.stat_result, *, is_new: bool) -> None:
+def make_sure(parent: Path | str, folder: os.stat_result, *, is_new: bool) -> None:
     """Flush a folder's name to the disk, unless this process has done so before."""
     identity = folder.st_dev, folder.st_ino
     if is_new:  # it may reuse the inode of a deleted folder

@@ -100,12 +100,13 @@ class Root:
         """
         fd = self._open(make)
         try:
-            for depth, name in enumerate(below.parts):
-                known_as = self.path.joinpath(*below.parts[: depth + 1])
+            known_as = str(self.path)
+            for name in below.parts:
+                known_as = os.path.join(known_as, name)
                 fd = _enter(fd, name, known_as, make)
-            held = Path(f"/proc/self/fd/{fd}")
-            with _named(held, self.path / below):
-                yield held
+            held = f"/proc/self/fd/{fd}"
+            with _named(held, known_as):
+                yield Path(held)
         finally:
             os.close(fd)
 
@@ -134,8 +135,9 @@ class Root:
         try:
             self._require_same(fd)
             if make:
-                parent = Path(os.path.realpath(self.path)).parent
-                durable.make_sure(parent, os.fstat(fd), is_new=False)
+                parent = f"/proc/self/fd/{fd}/.."
+                with _named(parent, str(self.path.parent)):
+                    durable.make_sure(parent, os.fstat(fd), is_new=False)
         except BaseException:
             os.close(fd)
             raise
@@ -176,12 +178,12 @@ def _mount_above(folder: Path) -> _Mount:
     raise AssertionError("there is always a folder /")
 
 
-def _enter(fd: int, name: str, known_as: Path, make: bool) -> int:
+def _enter(fd: int, name: str, known_as: str, make: bool) -> int:
     """Return the descriptor of a subfolder; close the parent's on success."""
     if name in ("..", "/"):
-        raise OSError(errno.EINVAL, "this leads out of the folder", str(known_as))
-    above = Path(f"/proc/self/fd/{fd}")
-    with _named(Path(name), known_as), _named(above, known_as.parent):
+        raise OSError(errno.EINVAL, "this leads out of the folder", known_as)
+    above = f"/proc/self/fd/{fd}"
+    with _named(name, known_as), _named(above, os.path.dirname(known_as)):
         inner = _open_or_make(fd, name) if make else _open_in(fd, name)
     os.close(fd)
     return inner
@@ -197,7 +199,7 @@ def _open_or_make(fd: int, name: str) -> int:
             is_new = True
         inner = _open_in(fd, name)
     try:
-        durable.make_sure(Path(f"/proc/self/fd/{fd}"), os.fstat(inner), is_new=is_new)
+        durable.make_sure(f"/proc/self/fd/{fd}", os.fstat(inner), is_new=is_new)
     except BaseException:
         os.close(inner)
         raise
@@ -213,7 +215,7 @@ def _open_in(fd: int, name: str) -> int:
 
 
 @contextlib.contextmanager
-def _named(path: Path, known_as: Path) -> Iterator[None]:
+def _named(path: str, known_as: str) -> Iterator[None]:
     """Replace the prefix `path` by `known_as` in the file names of errors.
 
     PyAV's errors, whose names are read-only, are replaced.
@@ -223,8 +225,8 @@ def _named(path: Path, known_as: Path) -> Iterator[None]:
     except OSError as error:
         for attribute in ("filename", "filename2"):
             name = getattr(error, attribute, None)
-            if isinstance(name, str | Path) and Path(name).is_relative_to(path):
-                known = str(known_as / Path(name).relative_to(path))
+            if isinstance(name, str | Path) and f"{name}/".startswith(f"{path}/"):
+                known = known_as + str(name)[len(path) :]
                 try:
                     setattr(error, attribute, known)
                 except AttributeError:

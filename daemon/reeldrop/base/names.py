@@ -59,6 +59,9 @@ _FILE_UNITS = MAX_PATH_UNITS - len(f"//-9999{SIDECAR_SUFFIX}{NOTE_SUFFIX}")
 _KEPT_NAMES = frozenset({STATUS_NAME.casefold(), INDEX_NAME})
 _LONGEST_READ = 1000
 """Upper bound on the characters that are read for a name: normalising takes quadratic time."""
+_MOST_KNOWN = 10_000
+"""How many names are remembered: more than the open jobs of hundreds of renderers have."""
+
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(
     r"^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)( *(\..*)?)$", re.IGNORECASE
@@ -92,7 +95,7 @@ def video_name(prompt: str, folder: str = ".", ending: str = "") -> str:
     return safe_name(text, most, room)
 
 
-@functools.lru_cache(1000)
+@functools.lru_cache(_MOST_KNOWN)
 def folder_name(text: str) -> str:
     """Return a safe name for a results folder; a leading underscore is reserved for reeldrop.
 
@@ -106,7 +109,7 @@ def folder_name(text: str) -> str:
     return name.replace(".", "_") if folded(name) in _KEPT_NAMES else name
 
 
-@functools.lru_cache(1000)
+@functools.lru_cache(_MOST_KNOWN)
 def portable(source: PurePosixPath) -> PurePosixPath:
     """Return a prompt file's path made valid on every file system, with room for suffixes.
 
@@ -183,9 +186,7 @@ def safe_name(text: str, max_bytes: int = MAX_NAME_BYTES, max_units: int = MAX_N
     In NFC, at most `max_bytes` of UTF-8 and `max_units` of UTF-16; a short hash marks a cut.
     """
     beginning = text[:_LONGEST_READ]
-    name = "".join(c for c in beginning if unicodedata.category(c) not in _HIDDEN_CATEGORIES)
-    name = "".join(c for c in name if c not in _UNSEEN)
-    name = unicodedata.normalize("NFC", name)
+    name = unicodedata.normalize("NFC", beginning if _is_plain(beginning) else _visible(beginning))
     name = _FORBIDDEN.sub("_", name).lstrip(" .~").rstrip(" .")
     name = _TEMPORARY_ENDS.sub(lambda found: found[0].replace("~", "_").replace(".", "_"), name)
     name = _TOOLS_OWN.sub(r"\1_", _RESERVED.sub(r"\1_\2", name))
@@ -194,6 +195,15 @@ def safe_name(text: str, max_bytes: int = MAX_NAME_BYTES, max_units: int = MAX_N
         mark = _hash(text)
         name = (_cut(name, max_bytes - len(mark), max_units - len(mark)) or "video") + mark
     return "video" if invisible.is_blank(name) else name
+
+
+def _visible(text: str) -> str:
+    shown = (c for c in text if unicodedata.category(c) not in _HIDDEN_CATEGORIES)
+    return "".join(c for c in shown if c not in _UNSEEN)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _hash(text: str) -> str:

@@ -29,7 +29,7 @@ from reeldrop.base.names import (
     video_name,
 )
 from reeldrop.base.roots import NOTHING_THERE, Root
-from reeldrop.base.sweeps import WILDCARDS, Swept
+from reeldrop.base.sweeps import Swept, ending
 from reeldrop.store import pictures, sidecars
 from reeldrop.store.folded import Names
 
@@ -37,9 +37,6 @@ _USUAL_NAME = 100
 """About the length of temporary names, and not less."""
 
 _PICTURES = frozenset(PICTURE_SUFFIXES) - {POSTER_SUFFIX}
-
-_LONGEST_ENDING = 40
-"""With more characters for what a sweep has chosen, its keys are told by their initials."""
 
 
 class Results:
@@ -81,11 +78,7 @@ class Results:
 
         swept: what a sweep has chosen; what it chose for braces is in the prompt already
         """
-        told = [pair for pair in swept if pair[0] != WILDCARDS]
-        if sum(len(f"{key}={value},") for key, value in told) > _LONGEST_ENDING:
-            told = [(_initials(key), value) for key, value in told]
-        ending = ",".join(f"{key}={value}" for key, value in told)
-        return video_name(prompt, str(self.place_for(source)), ending)
+        return video_name(prompt, str(self.place_for(source)), ending(swept))
 
     @contextlib.contextmanager
     def opened(self, source: PurePosixPath, *, make: bool = False) -> Iterator[Path]:
@@ -94,6 +87,12 @@ class Results:
         Raises:
             OSError: it does not exist, or is a link or no folder.
         """
+        with self._placed(source, make=make) as (_, folder):
+            yield folder
+
+    @contextlib.contextmanager
+    def _placed(self, source: PurePosixPath, *, make: bool) -> Iterator[tuple[PurePath, Path]]:
+        """As `opened`, but also yield the folder's place in the results."""
         with contextlib.ExitStack() as held:
             place = self.place_for(source)
             if make and not os.path.isdir(self.root.path / place):
@@ -102,7 +101,7 @@ class Results:
                     folder = held.enter_context(self.root.opened(place, make=True))
             else:
                 folder = held.enter_context(self.root.opened(place, make=make))
-            yield folder
+            yield place, folder
 
     @contextlib.contextmanager
     def opened_for_order(self, source: PurePosixPath) -> Iterator[Path]:
@@ -195,18 +194,20 @@ class Results:
             formats, or as a poster if the format is "jpg"; `settings` is the sidecar's text
         """
         with contextlib.ExitStack() as held:
-            folder = held.enter_context(self._opened_to_publish(job))
+            place, folder = held.enter_context(self._opened_to_publish(job))
             settings = sidecars.text(job, self._with_pictures(job, prompt, folder), rendered)
             if earlier is not None and not _is_there(folder, job, earlier):
                 earlier = None
-            sidecar = held.enter_context(self._reserve(folder, job, prompt, settings, earlier))
-            lasting = self.folder_for(job.source) / sidecar.name
+            stem = video_name(prompt.prompt, str(place), ending(prompt.swept))
+            owner = f"{job.id}-{prompt.number}"
+            sidecar = held.enter_context(self._reserve(folder, stem, settings, owner, earlier))
+            lasting = self.root.path / place / sidecar.name
             video = self._video(job, lasting, prompt.number, list(prompt.formats))
             into_place = durable.rename_unsynced if earlier is None else os.replace
             published, unfinished = [sidecar], dict[Path, Path]()
             try:
                 for path in (folder / file.name for file in (video.poster, *video.files)):
-                    made = temporaries.fresh(path, f"{job.id}-{prompt.number}{path.suffix}")
+                    made = temporaries.fresh(path, owner + path.suffix)
                     unfinished[path] = made
                     encode(made, path.suffix[1:], settings)
                     durable.fsync_file(made)
@@ -237,22 +238,20 @@ class Results:
 
     @contextlib.contextmanager
     def _reserve(
-        self, folder: Path, job: Job, prompt: Prompt, settings: str, earlier: Video | None
+        self, folder: Path, stem: str, settings: str, owner: str, earlier: Video | None
     ) -> Iterator[Path]:
-        """Write the sidecar under a free stem, or under the one that this video had before.
+        """Write the sidecar under a free stem like this one, or under the one that it had before.
 
         Other threads are not given the stem until the video is published, even if a person removes
         the sidecar meanwhile.
         """
-        data, owner = settings.encode(), f"{job.id}-{prompt.number}"
-        stem = self.video_name(job.source, prompt.prompt, prompt.swept)
         before = earlier.sidecar.name if earlier is not None else ""
         write = durable.write_new if earlier is None else durable.write
         refused: set[str] = set()
         while True:
             with self._chosen_name(folder, before, stem, refused) as name:
                 try:
-                    write(folder / name, data, owner)
+                    write(folder / name, settings.encode(), owner)
                 except FileExistsError:  # just taken by a stranger, or not listed by the share
                     refused.add(_folded_stem(name))
                 else:
@@ -283,14 +282,14 @@ class Results:
                 self._chosen.remove((at, _folded_stem(name)))
 
     @contextlib.contextmanager
-    def _opened_to_publish(self, job: Job) -> Iterator[Path]:
+    def _opened_to_publish(self, job: Job) -> Iterator[tuple[PurePath, Path]]:
         with contextlib.ExitStack() as held:
             try:
-                folder = held.enter_context(self.opened(job.source, make=True))
+                placed = held.enter_context(self._placed(job.source, make=True))
             except NotADirectoryError as error:
                 problem = f"{error.filename} is a link or a file, not a folder"
                 raise _place_error(self.folder_for(job.source), problem, "move it away") from None
-            yield folder
+            yield placed
 
     def clean(self, job: Job) -> list[int]:
         """Remove a job's incomplete videos, once none of its prompts will be rendered any more.
@@ -306,12 +305,6 @@ class Results:
             temporaries.remove(folder, job.id)
             return sorted(number for number, video in reserved.items() if is_published(video))
         return []
-
-
-def _initials(key: str) -> str:
-    """Return a key in short: `nis` for `num_inference_steps`; one of a single word as it is."""
-    words = key.split("_")
-    return "".join(word[:1] for word in words) if len(words) > 1 else key
 
 
 def taken_stems(folder: Path) -> set[str]:

@@ -151,8 +151,8 @@ class Attempts:
     def _write(self, folder: Path, attempts: Sequence[Attempt]) -> None:
         records = [{name: getattr(attempt, name) for name in _FIELDS} for attempt in attempts]
         data, file = json.dumps(records).encode(), folder / ATTEMPTS
-        durable.make_way(file)
         if any(attempt.ending for attempt in attempts):
+            durable.make_way(file)
             durable.write(file, data, folder.name)
         else:
             durable.write_unsynced(file, data)

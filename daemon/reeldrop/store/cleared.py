@@ -33,12 +33,15 @@ def superseded(
     source: the path in the inbox of the files that failed
     folder: the one of `first`, the place in `_failed/` that such a file has if it is free
     """
+    entries = sorted(entry for entry in os.listdir(folder) if entry.startswith(first.stem))
+    if not entries:
+        return {}
     suffix = "|".join(map(re.escape, (first.suffix, REMAINDER_SUFFIX)))
     of_a_text = r"(\.[a-z]+)?(-[0-9]+)?\.txt"  # whose report may name the file that is rendered
     others = rf"(-[0-9]+)?({suffix})|{of_a_text}"
     numbered = re.compile(f"{re.escape(first.stem)}({others})", re.IGNORECASE)
     found: dict[str, list[str]] = {}
-    for entry in sorted(entry for entry in os.listdir(folder) if entry.startswith(first.stem)):
+    for entry in entries:
         file = _FILES.fullmatch(entry)
         if file is None or not numbered.fullmatch(file["name"]):
             continue

@@ -191,11 +191,11 @@ class Spool:
         All have the same name.
         """
         name = sources[0].name
-        for folder in self._folders():
-            if self._claimed.get(folder.name, name) != name:  # of hundreds, most are others
+        for job_id in self._names():
+            if self._claimed.get(job_id, name) != name:  # of hundreds, most are others
                 continue
-            if folder != job.folder and os.path.lexists(folder / name):
-                other = self._job(folder)
+            if job_id != job.id and os.path.lexists(self.active / job_id / name):
+                other = self.find(job_id)
                 if other is not None and other.source in sources:
                     yield other
 

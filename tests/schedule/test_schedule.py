@@ -44,7 +44,7 @@ def prompts(count: int, kind: int = 4, first: int = 1) -> tuple[Prompt, ...]:
 def job(name: str, waiting: Sequence[Prompt] = prompts(1), **more: object) -> JobView:
     """Return an open job whose prompts wait, in the order of names."""
     found = JobView(name, rank(name=name), tuple(waiting), len(waiting), SIZE)
-    return replace(found, **more)  # type: ignore[arg-type]
+    return found._replace(**more)  # type: ignore[arg-type]
 
 
 def left(name: str, **more: object) -> SpoolView:
@@ -55,7 +55,7 @@ def left(name: str, **more: object) -> SpoolView:
 def file(name: str, count: int = 1, kind: int = 4, **more: object) -> FileView:
     """Return a file of the inbox."""
     found = FileView(name, rank(name=name), hash(prompts(1, kind)[0].batch_key), count)
-    return replace(found, **more)  # type: ignore[arg-type]
+    return found._replace(**more)  # type: ignore[arg-type]
 
 
 def view(*waiting: JobView | SpoolView | FileView, **more: object) -> View:
@@ -251,7 +251,7 @@ SITUATIONS: dict[str, tuple[View, Decision]] = {
     "a file goes along": (view(job("a"), file("b", 3)), Open(file("b", 3))),
     "not a part of a file": (view(job("a"), file("b", 4), file("c")), Open(file("c"))),
     "not a file of two kinds": (
-        view(job("a"), replace(file("b", 2), kind=0)),
+        view(job("a"), file("b", 2)._replace(kind=0)),
         render(("a", 1)),
     ),
     "past what is of another kind": (

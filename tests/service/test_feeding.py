@@ -274,6 +274,32 @@ def test_groups_take_turns_in_the_spool_through_all_steps_after_one_look(world: 
     assert all(bench.batch is not None for bench in (world.bench, second))
 
 
+def test_a_job_is_looked_at_again_only_when_it_has_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or each batch of one of hundreds of renderers would cost a look at all jobs that wait."""
+    others = [
+        world.feeder.benches.join(RendererJoined(f"{n}", base_fleet.Device("")), Fleet(), 600)
+        for n in range(29)
+    ]
+    for bench in (world.bench, *others):
+        bench.memory = world.device.memory
+    for number in range(6):
+        world.drop(f"{number}/a.yaml", 5 * SIZE, num_frames=8 * (number + 1))
+    assert None not in world.intake.take_all(world.intake.first())
+    looks: list[object] = []
+    together = world.jobs.opened.together
+    monkeypatch.setattr(
+        world.jobs.opened, "together", lambda *what: (looks.append(what), together(*what))[1]
+    )
+    seen = world.feeder.look(world.now)
+    while world.feeder.feed(world.now, world.conditions, seen):
+        pass
+    assert 6 == len(world.jobs.opened)
+    assert all(bench.batch is not None for bench in (world.bench, *others))
+    assert len(looks) < 100, "each was looked at for each of 30 batches"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
 def test_users_take_turns_directly_in_the_inbox(world: World) -> None:
     """A large file does not delay a file of another user or folder."""

@@ -78,7 +78,9 @@ class Waits:
         for name in rendered:
             self._seconds.pop(name, None)
         self._passed.pop(None, None)  # what is left is told when nothing more can begin
-        self._passed[renderer] = frozenset(passed)
+        self._passed.pop(renderer, None)
+        if names := frozenset(passed):  # of hundreds, few go ahead of others
+            self._passed[renderer] = names
         self._since = now
 
     def leave_to_others(self, left: Iterable[str], now: float) -> None:
@@ -91,7 +93,6 @@ class Waits:
     def leave(self, renderer: str, now: float) -> None:
         """Record that nothing goes ahead on a renderer any more: it is lost."""
         self.begin((), (), now, renderer)
-        del self._passed[renderer]
 
     def rename(self, before: str, name: str) -> None:
         """Record that a file that waits is a job now."""

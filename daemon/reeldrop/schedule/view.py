@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
+from types import MappingProxyType
+from typing import NamedTuple
 
 from reeldrop.base.job import Prompt
 from reeldrop.base.residents import Memory
@@ -37,6 +39,8 @@ class RendererView:
     place: where it is; others may have been there before
     is_held: whether it gets nothing for now; then it counts as busy
     free_at: when it will probably be through with all that it has in hand; infinite if unknown
+    is_free: whether it may be given a batch: it is idle, or nearly done. Not earlier, so that
+        prompt files stay in the inbox as long as possible
     """
 
     is_busy: bool = False
@@ -49,6 +53,11 @@ class RendererView:
     free_at: float = math.inf
     place: str = ""
     is_held: bool = False
+    is_free: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        is_free = not self.is_busy or self.seconds_left <= AHEAD_SECONDS
+        object.__setattr__(self, "is_free", is_free)  # kept, as it is asked of hundreds each time
 
     def may_take(self, waiting: Waiting) -> bool:
         """Return whether it can render something that waits, now or later."""
@@ -57,14 +66,6 @@ class RendererView:
         ):
             return False
         return not self.is_held and waiting.model not in self.unusable
-
-    @property
-    def is_free(self) -> bool:
-        """Whether it may be given a batch: it is idle, or nearly done.
-
-        Not earlier, so that prompt files stay in the inbox as long as possible.
-        """
-        return not self.is_busy or self.seconds_left <= AHEAD_SECONDS
 
     def free_in(self, now: float) -> float:
         """Return in how many seconds it will probably have nothing in hand; infinite if unknown.
@@ -75,9 +76,8 @@ class RendererView:
         return max(left, -OVERDUE_SHARE * left) if self.is_busy else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """An open job.
+class JobView(NamedTuple):
+    """An open job. Views of jobs and files are tuples: hundreds are made for each decision.
 
     prompts: the first of the prompts that wait for the renderer
     count: the number of all prompts that wait
@@ -99,7 +99,7 @@ class JobView:
     id: str
     rank: Rank
     prompts: tuple[Prompt, ...] = ()
-    count: int = 0
+    count: int = 0  # type: ignore[assignment]
     size: int = 1
     alone: frozenset[int] = frozenset()
     is_suspect: bool = False
@@ -107,8 +107,8 @@ class JobView:
     was_passed_over: bool = False
     may_go_back: bool = False
     is_of_night: bool = False
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    sizes: Mapping[str, int] = MappingProxyType({})
+    seconds: Mapping[str, float] = MappingProxyType({})
     failed_at: frozenset[str] = frozenset()
     in_few_sizes: frozenset[str] = frozenset()
     may_leave: bool = False
@@ -152,8 +152,7 @@ class SpoolView:
     is_cancelled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FileView:
+class FileView(NamedTuple):
     """A settled file of the inbox.
 
     kind: the hash of its prompts' kind; 0 if they differ or are not known yet
@@ -168,7 +167,7 @@ class FileView:
     id: str
     rank: Rank
     kind: int = 0
-    count: int = 0
+    count: int = 0  # type: ignore[assignment]
     was_passed_over: bool = False
     model: str = ""
     is_of_night: bool = False

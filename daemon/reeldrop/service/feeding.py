@@ -43,12 +43,14 @@ _log = structlog.get_logger()
 class Seen:
     """What hundreds of renderers and jobs look like, until an event or a decision changes it.
 
+    jobs: the open ones that were looked at and have not changed, but for whose turn it is
     spool: the jobs of the spool; None if it has to be looked at
     sizes: of models that were needed, as in `View`
     """
 
     benches: tuple[Workbench, ...]
     renderers: list[RendererView]
+    jobs: dict[str, JobView] = field(default_factory=dict)
     spool: tuple[SpoolView, ...] | None = None
     sizes: dict[str, int] = field(default_factory=dict)
 
@@ -100,8 +102,9 @@ class Feeder:
         resting = self.models.resting(now)
         for model, due in resting.items():
             self.jobs.opened.hold(model, due)
+            seen.jobs.clear()
         self.jobs.opened.make_room()
-        jobs = self.jobs.opened.views(now)
+        jobs = self._jobs(seen, now)
         if seen.spool is None:
             seen.spool = self.jobs.spooled.views(now)
         files = self.intake.first() if conditions.opens else ()
@@ -122,9 +125,14 @@ class Feeder:
         )
         return self._carry_out(schedule.decide(view), seen, now)
 
+    def _jobs(self, seen: Seen, now: float) -> tuple[JobView, ...]:
+        found = self.jobs.opened.views(now, seen.jobs)
+        seen.jobs = {job.id: job for job in found}
+        return found
+
     def render_next(self, now: float, conditions: Conditions, seen: Seen) -> None:
         """Hand over the next batch of the open jobs as it is, if there is one."""
-        jobs = self.jobs.opened.views(now)
+        jobs = self._jobs(seen, now)
         view = View(
             tuple(seen.renderers),
             jobs,
@@ -152,6 +160,11 @@ class Feeder:
             case Wait(left):
                 self.waits.leave_to_others(left, now)
                 return False
+        if isinstance(decision, Render):
+            for job_id in (*(job_id for job_id, _ in decision.picks), *decision.passed_over):
+                seen.jobs.pop(job_id, None)
+        else:
+            seen.jobs.clear()
         if not isinstance(decision, Open | PutBack):
             number = decision.renderer
             seen.renderers[number] = self._view(seen.benches[number], now)

@@ -87,8 +87,8 @@ class Health:
 
     def failures(self, place: str) -> list[Failure]:
         """Return why a place is suspected, the last one last; empty if it is not."""
-        found = list(self._places.get(place, {}).values())
-        return found if len(found) >= MOST else []
+        found = self._places.get(place)
+        return list(found.values()) if found and len(found) >= MOST else []
 
     def suspicion(self, place: str) -> str:
         """Return why a place is suspected, in words; empty if it is not."""

@@ -280,13 +280,13 @@ class Loop:
     def _keep_rendering(self, now: float, seen: Seen | None = None) -> Seen | None:
         """Keep the renderer supplied with work, but let events wait `OPEN_SECONDS` at most.
 
-        seen: what it returned at the same time; of that, what is in the spool is looked at anew
+        seen: what it returned at the same time; of that, only the renderers are the same
         """
         end = time.monotonic() + OPEN_SECONDS
         feeder, conditions = self._stages.feeder, self._conditions()
         if conditions.is_paused:
             return seen
-        seen = replace(seen, spool=None) if seen is not None else feeder.look(now)
+        seen = replace(seen, jobs={}, spool=None) if seen is not None else feeder.look(now)
         while feeder.feed(now, conditions, seen):
             conditions = self._conditions()
             if time.monotonic() > end:

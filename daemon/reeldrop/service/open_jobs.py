@@ -5,8 +5,9 @@ Does not know what is in hand of them, nor what is rendered next.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from types import MappingProxyType
 
 import structlog
 
@@ -77,32 +78,45 @@ class OpenJobs:
         """Yield the jobs that are open now, whichever are closed meanwhile."""
         return iter(tuple(self._open.values()))
 
-    def views(self, now: float) -> tuple[JobView, ...]:
-        """Return the jobs as input of a decision."""
+    def views(
+        self, now: float, known: Mapping[str, JobView] = MappingProxyType({})
+    ) -> tuple[JobView, ...]:
+        """Return the jobs as input of a decision.
+
+        known: those that have not changed since, except in whose turn it is, by id
+        """
         limits = (self.limits.batch_sizes, *self.kinds.values())
         most = max((limit.most for found in limits for limit in found.values()), default=1)
-        return tuple(self._view(opened, now, most) for opened in self)
+        return tuple(
+            self._in_turn(opened, known[job_id])
+            if job_id in known
+            else self._view(opened, now, most)
+            for job_id, opened in tuple(self._open.items())
+        )
+
+    def _in_turn(self, opened: OpenJob, known: JobView) -> JobView:
+        turn = known.rank[1] if not known.prompts else self.turns.of(opened.group)
+        if turn == known.rank[1]:
+            return known
+        return known._replace(rank=(known.rank[0], turn, *known.rank[2:]))
 
     def _view(self, opened: OpenJob, now: float, most: int) -> JobView:
         if opened.is_all_in_hand:  # as most are that hundreds of renderers have
             return opened.view_in_hand()
         opened.wake(now)
+        turn = self.turns.of(opened.group)
         if not opened.waiting:
-            return opened.view(self.turns.of(opened.group), {"": 1}, most)
+            return opened.view(turn, {"": 1}, most)
         first = opened.waiting[0]
         sizes = {kind: self.together(first, kind) for kind in self.kinds}
         if not any(sizes.values()) and not self.may_grow(now):
             # Those it fits have left for good: the next try says what is missing.
             sizes = dict.fromkeys(sizes, 1)
-        found = opened.view(self.turns.of(opened.group), sizes, most)
-        if not first.loras:  # with LoRAs nothing is compiled
-            few = frozenset(kind for kind in sizes if self._limit(first, kind).in_few_sizes)
-            found = replace(found, in_few_sizes=few)
-        if len(sizes) > 1:
-            takes = ((kind, self.seconds_each(first, n, kind)) for kind, n in sizes.items() if n)
-            known = {kind: seconds for kind, seconds in takes if seconds is not None}
-            found = replace(found, seconds=known)
-        return found
+        few = (kind for kind in sizes if not first.loras and self._limit(first, kind).in_few_sizes)
+        kinds = sizes.items() if len(sizes) > 1 else ()
+        takes = ((kind, self.seconds_each(first, size, kind)) for kind, size in kinds if size)
+        seconds = {kind: found for kind, found in takes if found is not None}
+        return opened.view(turn, sizes, most, seconds, frozenset(few))
 
     def together(self, prompt: Prompt, kind: str) -> int:
         """Return how many prompts like this one a kind of device renders at once."""
@@ -254,7 +268,7 @@ class OpenJobs:
         if opened.trouble is None:
             if self._begin_sheets(opened):
                 return
-            opened.log_end()
+            _log_end(opened)
         self._close(opened)
         if opened.trouble is not None:
             opened.take_back_attempt()
@@ -288,6 +302,22 @@ class OpenJobs:
     def let_go(self, opened: OpenJob) -> None:
         """Record that less of a job is in hand than before."""
         opened.let_go(device_worked=self.spooled.suspects.device_works(opened.job))
+
+
+def _log_end(opened: OpenJob) -> None:
+    """Log the line that sums up a job."""
+    job = opened.job
+    _log.info(
+        "job_ended",
+        job_id=job.id,
+        prompt_file=shown(job.source),
+        videos=opened.videos,
+        failed=len(opened.failures),
+        outcome=opened.outcome,
+        attempts=len(job.attempts) + opened.is_recorded,
+        seconds=round(time.monotonic() - opened.opened_at, 3),
+        peak_memory_mib=opened.peak_memory_mib,
+    )
 
 
 def _log_notes(job: Job, prompts: Sequence[Prompt]) -> None:

@@ -13,18 +13,14 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-
-import structlog
+from types import MappingProxyType
 
 from reeldrop.base.errors import RenderCancelled, RenderError, Unrenderable
-from reeldrop.base.escaping import shown
 from reeldrop.base.job import Attempt, Job, Prompt, Video
 from reeldrop.schedule import turns
 from reeldrop.schedule.view import JobView
 from reeldrop.store.attempts import Attempts
 from reeldrop.store.filing import FailedPrompt
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +126,15 @@ class OpenJob:
             self._view_in_hand = self.view(0, {"": 1}, 0)
         return self._view_in_hand
 
-    def view(self, turn: int, sizes: Mapping[str, int], most: int) -> JobView:
-        """Return the job as input of a decision.
+    def view(
+        self,
+        turn: int,
+        sizes: Mapping[str, int],
+        most: int,
+        seconds: Mapping[str, float] = MappingProxyType({}),
+        in_few_sizes: frozenset[str] = frozenset(),
+    ) -> JobView:
+        """Return the job as input of a decision; `seconds` and `in_few_sizes` are as there.
 
         sizes: how many prompts like its first waiting one each kind of device renders together
         most: how many of its prompts a batch may take at most
@@ -152,6 +155,8 @@ class OpenJob:
             self.may_go_back,
             turns.is_of_night(self.job.source),
             sizes if len(sizes) > 1 or 0 in sizes.values() else {},
+            seconds,
+            in_few_sizes=in_few_sizes,
             failed_at=self.failed_at(prompts[0].number) if prompts else frozenset(),
             may_leave=self.may_leave,
         )
@@ -323,21 +328,9 @@ class OpenJob:
         is_active = bool(self.waiting or self.in_hand or self.trouble or not self.resting)
         return not is_active and all(at == math.inf for at, _ in self.resting)
 
-    def log_end(self) -> None:
-        """Log the line that sums up the job."""
-        _log.info(
-            "job_ended",
-            job_id=self.job.id,
-            prompt_file=shown(self.job.source),
-            videos=self.videos,
-            failed=len(self.failures),
-            outcome=self._outcome(),
-            attempts=len(self.job.attempts) + self.is_recorded,
-            seconds=round(time.monotonic() - self.opened_at, 3),
-            peak_memory_mib=self.peak_memory_mib,
-        )
-
-    def _outcome(self) -> str:
+    @property
+    def outcome(self) -> str:
+        """How it ended, in words."""
         if not self.failures:
             return "finished"
         if all(isinstance(error, RenderCancelled) for _, error in self.failures.values()):

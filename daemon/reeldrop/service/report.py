@@ -200,8 +200,8 @@ class Reporter:
         self._busy, self._counted = sum(bench.batch is not None for bench in benches), now
         memories = [bench.memory for bench in benches]
         shortages: Counter[str] = Counter()
-        for memory in memories:
-            shortages.update(dict(memory.shortages))
+        for what, count in (found for memory in memories for found in memory.shortages):
+            shortages[what] += count
         free = [m.device_free for m in memories if m.device_free is not None]
         total = [m.device_total for m in memories if m.device_total is not None]
         return Numbers(

@@ -204,7 +204,7 @@ class Place:
 
     def decide(self, more: int) -> Decision:
         """Return the decision if the batch has room for so many more."""
-        self.batch[0] = replace(self.batch[0], size=more + sum(job.count for job in self.batch))
+        self.batch[0] = self.batch[0]._replace(size=more + sum(job.count for job in self.batch))
         return schedule.decide(View((READY,), tuple(self.batch), files=self.intake.first()))
 
     def hand_over(self) -> None:

@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import shutil
+import time
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,7 @@ from reeldrop.base.names import (
 )
 from reeldrop.store import sidecars
 from reeldrop.store.results import Results, is_published
+from reeldrop.store.stems import Stems
 
 RENDERED = Rendered(
     model="somebody/model",
@@ -697,3 +699,32 @@ def test_a_huge_file_is_no_sidecar(tmp_path: Path) -> None:
     with video.sidecar.with_name("z.yaml").open("wb") as file:
         file.truncate(1 << 40)
     assert {1: video} == results.reserved(job)
+
+
+def test_a_folder_with_thousands_of_videos_is_not_listed_for_each_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All names differ all the same, and a stranger's file is seen soon."""
+    (tmp_path / "0.txt").touch()
+    for number in range(1, 3000):
+        os.link(tmp_path / "0.txt", tmp_path / f"{number}.txt")
+    stems, listings, listdir = Stems(), list[object](), os.listdir
+
+    def noted(folder: str) -> list[str]:
+        listings.append(folder)
+        return listdir(folder)
+
+    def name(stem: str) -> str:
+        with stems.chosen(tmp_path, "", stem, set()) as found:
+            (tmp_path / found).touch()
+            return found
+
+    monkeypatch.setattr(os, "listdir", noted)
+    assert 100 == len({name("a") for _ in range(100)})
+    assert len(listings) < 50
+    end = time.monotonic() + 60
+    for number in itertools.count():
+        (tmp_path / f"b{number}.txt").touch()
+        if name(f"B{number}") == f"B{number}-2.yaml":
+            break
+        assert time.monotonic() < end, "the list is never made again"

@@ -19,10 +19,7 @@ from reeldrop.base import durable, inbox_folders, temporaries
 from reeldrop.base.errors import Mistake, PlaceError
 from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.base.names import (
-    PICTURE_SUFFIXES,
     POSTER_SUFFIX,
-    SIDECAR_SUFFIX,
-    folded,
     folder_name,
     order_folder,
     portable,
@@ -32,11 +29,10 @@ from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.base.sweeps import Swept, ending
 from reeldrop.store import pictures, sidecars
 from reeldrop.store.folded import Names
+from reeldrop.store.stems import Stems, folded_stem
 
 _USUAL_NAME = 100
 """About the length of temporary names, and not less."""
-
-_PICTURES = frozenset(PICTURE_SUFFIXES) - {POSTER_SUFFIX}
 
 
 class Results:
@@ -50,9 +46,8 @@ class Results:
         self.root = Root(folder)
         self._names = Names(folder)
         self._making = threading.Lock()
-        self._naming = threading.Lock()
+        self._stems = Stems()
         self._picturing = threading.Lock()
-        self._chosen: list[tuple[tuple[int, int], str]] = []
 
     def place_for(self, source: PurePosixPath) -> PurePath:
         """Return the folder of a prompt file's videos, relative to the results.
@@ -249,37 +244,14 @@ class Results:
         write = durable.write_new if earlier is None else durable.write
         refused: set[str] = set()
         while True:
-            with self._chosen_name(folder, before, stem, refused) as name:
+            with self._stems.chosen(folder, before, stem, refused) as name:
                 try:
                     write(folder / name, settings.encode(), owner)
                 except FileExistsError:  # just taken by a stranger, or not listed by the share
-                    refused.add(_folded_stem(name))
+                    refused.add(folded_stem(name))
                 else:
                     yield folder / name
                     return
-
-    @contextlib.contextmanager
-    def _chosen_name(
-        self, folder: Path, before: str, stem: str, refused: set[str]
-    ) -> Iterator[str]:
-        """Yield a name for a sidecar, whose stem no other thread is given.
-
-        It is `before`; if that is empty, one whose stem no file has, and which is not in `refused`.
-        """
-        status = folder.stat()
-        at = status.st_dev, status.st_ino  # on some shares, two names are one folder
-        with self._naming:
-            if not (name := before):
-                chosen = {taken for place, taken in self._chosen if place == at}
-                taken = taken_stems(folder) | chosen | refused
-                names = durable.free_names(stem + SIDECAR_SUFFIX)
-                name = next(name for name in names if _folded_stem(name) not in taken)
-            self._chosen.append((at, _folded_stem(name)))
-        try:
-            yield name
-        finally:
-            with self._naming:
-                self._chosen.remove((at, _folded_stem(name)))
 
     @contextlib.contextmanager
     def _opened_to_publish(self, job: Job) -> Iterator[tuple[PurePath, Path]]:
@@ -307,17 +279,6 @@ class Results:
         return []
 
 
-def taken_stems(folder: Path) -> set[str]:
-    """Return the names without suffixes that nothing new in a folder may have, folded."""
-    found = "/".join(name for name in os.listdir(folder) if not _is_picture(name))
-    return {name.rpartition(".")[0] or name for name in folded(found).split("/")}
-
-
-def _is_picture(name: str) -> bool:
-    """Return whether a name has no meaning beside a video with the same stem."""
-    return name[name.rfind(".") :].lower() in _PICTURES
-
-
 def is_published(video: Video) -> bool:
     """Return whether every file of a video exists."""
     return all(path.exists() for path in (*video.files, video.poster))
@@ -337,7 +298,3 @@ def _remove(*paths: Path) -> None:
     """Remove files in this order: the sidecar, by which the others are found, has to be last."""
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-def _folded_stem(name: str) -> str:
-    return folded(name.rpartition(".")[0] or name)

@@ -19,7 +19,8 @@ from reeldrop.base.names import SHEET_NAME
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.store import job_files
 from reeldrop.store.job_files import DAMAGE, SHEETS
-from reeldrop.store.results import Results, taken_stems
+from reeldrop.store.results import Results
+from reeldrop.store.stems import taken_stems
 
 MAX_SIGNS = 2
 """So often a process may crash while sheets are made; then the job ends without them.

@@ -67,7 +67,9 @@ class Tuner:
 
     def tell(self) -> Iterator[Tried | Tuned]:
         """Yield each trial when it is done, and then what is fastest; raises what `trials` does."""
-        most = self.most_trials
+        lossy = self.source.lossy
+        batches = 0 if lossy.mixes_prompts else len(BATCH_SIZES)
+        most = 1 + len(self._switches()) + bool(lossy.wanted) + batches  # the first is plain
         for trial in self.trials():
             yield Tried(trial, most)
         yield Tuned(self.speed, self.batch_size)
@@ -90,13 +92,6 @@ class Tuner:
             yield from self._try_batches()
         # The profile's own switches are not findings.
         self.speed = {k: v for k, v in self.speed.items() if k not in self.source.speed}
-
-    @property
-    def most_trials(self) -> int:
-        """Upper bound on the number of trials: the plain pipeline, each switch, and batches."""
-        lossy = self.source.lossy
-        batches = 0 if lossy.mixes_prompts else len(BATCH_SIZES)
-        return 1 + len(self._switches()) + bool(lossy.wanted) + batches
 
     def _switches(self) -> list[tuple[str, bool | str]]:
         """Return the switches to try: those that the profile does not set to another value."""

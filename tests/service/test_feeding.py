@@ -24,7 +24,7 @@ from reeldrop.base.errors import (
     Unrenderable,
 )
 from reeldrop.base.events import RendererJoined
-from reeldrop.base.job import Batch, BatchLimit, Capabilities, Job, Rendered
+from reeldrop.base.job import Batch, BatchLimit, Capabilities, Job, Prompt, Rendered
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.intake import line
 from reeldrop.intake.inbox import Inbox
@@ -289,9 +289,12 @@ def test_a_job_is_looked_at_again_only_when_it_has_changed(
     assert None not in world.intake.take_all(world.intake.first())
     looks: list[object] = []
     together = world.jobs.opened.together
-    monkeypatch.setattr(
-        world.jobs.opened, "together", lambda *what: (looks.append(what), together(*what))[1]
-    )
+
+    def noted(prompt: Prompt, kind: str) -> int:
+        looks.append(prompt)
+        return together(prompt, kind)
+
+    monkeypatch.setattr(world.jobs.opened, "together", noted)
     seen = world.feeder.look(world.now)
     while world.feeder.feed(world.now, world.conditions, seen):
         pass

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-_CLOSING = r"[\"'”’»」』\N{FULLWIDTH RIGHT PARENTHESIS})]*"
-_POINT = rf"\.(?={_CLOSING}\s)"
-_SIGNS = r"。｡！？!?；;।॥؟።။។\N{ARABIC FULL STOP}\N{ARMENIAN FULL STOP}\n"
-_ENDS = re.compile(rf"((?:[{_SIGNS}]|{_POINT})+{_CLOSING}\s*)")
+_CLOSING = (
+    r"(?:[\"'”’」』｣》〉】)\]\N{FULLWIDTH RIGHT PARENTHESIS}]"
+    r"|[^\S\n]?[»›](?!\w)|[“«‹‘](?=\s|$))*+"  # these open in some languages, and close in others
+)
+_POINT = rf"[.…](?={_CLOSING}\s)"
+_SIGNS = r"。｡！？!?；;؛।॥؟።။។\N{ARABIC FULL STOP}\N{ARMENIAN FULL STOP}\n"
+_ENDS = re.compile(rf"((?:[{_SIGNS}]|{_POINT})+(?:(?<!\n){_CLOSING})?\s*)")
 _LONGEST_WORD = 50
 """Upper bound on the characters that are searched for the last word of a sentence."""
 
@@ -16,6 +19,7 @@ _LAST_WORD = re.compile(r"(\w+)\.[^\S\n]*$")
 _MARK = re.compile(r"\d{1,3}\.\s+$")
 """A number at the beginning of a sentence is the mark of a list, `1. Ball`."""
 
+_NUMBER = re.compile(r"\d+|[IVX]{2,5}")
 _MARKS = re.compile(r"(?<!\w)(\d{1,3})\.\s")
 
 _WITH_ORDINALS = frozenset(
@@ -48,14 +52,15 @@ _OPENERS = frozenset(
 
 _ABBREVIATIONS = frozenset(
     {
-        "dr", "prof", "st", "nr", "ca", "bzw", "vgl", "ggf", "evtl", "inkl", "hl", "mr",
-        "mrs", "ms", "jr", "sr", "sra", "vs", "env", "mgr", "inż", "tzn", "tzv", "např",
+        "dr", "prof", "st", "nr", "ca", "bzw", "vgl", "ggf", "evtl", "inkl", "hl", "hr",
+        "fr", "abb", "mr", "mrs", "ms", "jr", "sr", "sra", "vs", "env", "mme", "mlle", "cf",
+        "dott", "dhr", "bijv", "mgr", "inż", "tzn", "tzv", "např", "np", "ul", "tj",
         "ул", "им", "св", "проф", "тов",
     }
 )  # fmt: skip
 """Those after which the same sentence goes on, in all languages that have them."""
 
-PAUSES = re.compile(r"(?<=[，、,：:،])\s*")
+PAUSES = re.compile(r"(?<=[，、,：:،])")
 """Where a sentence may be cut: between the parts of a list, too."""
 
 _SPACES = re.compile(r"(?<=\s)")
@@ -83,22 +88,25 @@ def _sentences(text: str, language: str) -> Iterator[str]:
     marks = [int(number) for number in _MARKS.findall(text)]
     is_list = len(marks) > 1 and marks == list(range(1, len(marks) + 1))
     pieces = iter(_ENDS.split(text))
-    sentence = ""
+    sentence, has_some = "", False
     for piece in pieces:
-        whole = piece + next(pieces, "")
-        is_next = has_letters(sentence) and (has_letters(piece) or _MARK.match(whole))
+        whole, has_more = piece + next(pieces, ""), has_letters(piece)
+        is_next = has_some and (has_more or _MARK.match(whole))
         if is_next and not _goes_on(sentence, whole, language, is_list=is_list):
             yield sentence
-            sentence = ""
+            sentence, has_some = "", False
         sentence += whole
+        has_some = has_some or has_more
     yield sentence
 
 
 def _goes_on(sentence: str, rest: str, language: str, *, is_list: bool) -> bool:
-    """Return whether a point ends no sentence: `z. B.`, `Dr. Faust`, `am 3. Oktober`.
+    """Return whether a sign ends no sentence: `z. B.`, `Dr. Faust`, `am 3. Oktober`, `“好。”，`.
 
     is_list: numbers with a point are the marks of a list
     """
+    if rest.startswith(("，", "、", ",", "،")):
+        return True
     found, word = _LAST_WORD.search(sentence[-_LONGEST_WORD:]), _WORD.search(rest)
     if found is None:
         return False
@@ -107,9 +115,9 @@ def _goes_on(sentence: str, rest: str, language: str, *, is_list: bool) -> bool:
         return True
     if language in _WITH_CAPITALS and following.istitle() and following.lower() in _OPENERS:
         return False
-    if not last.isdigit():
+    if not _NUMBER.fullmatch(last):
         return len(last) == 1 or last.lower() in _ABBREVIATIONS
-    if language not in _WITH_ORDINALS or len(last) > 3:  # four digits are a year
+    if language not in _WITH_ORDINALS or last[3:].isdigit():  # four digits are a year
         return False
     return language in _WITH_CAPITALS or not following[:1].isupper()
 

@@ -78,7 +78,7 @@ def translated(
         try:
             whole = _weighted(part, weights[begin:end], turn) if has_weights else turn(part)
         except Untranslatable as error:
-            whole = _escaped(part) if has_weights else part
+            whole = _as_it_stands(part, weights[begin:end]) if has_weights else part
             troubles.append(error)
         made.append(whole)
     if len(troubles) == len(parts):
@@ -140,13 +140,12 @@ def _clause(text: str, weights: Sequence[float], translate: Callable[[str], str]
     found = _weights(text, weights)
     if not found:
         return ""
-    made = _said(text, translate).strip(" ,:")
+    made = _said(text, translate).strip(" ,:，：、،")
     if len(found) == 1:
         return _with_weight(made, found.pop())
     places: dict[int, tuple[int, float]] = {}
     added = ""
-    for weight, pairs in itertools.groupby(zip(text, weights, strict=True), lambda pair: pair[1]):
-        piece = "".join(one for one, _ in pairs)
+    for piece, weight in _pieces(text, weights):
         if weight == 1 or not any(map(str.isalnum, piece)):
             continue
         words = _AROUND.sub("", _said(piece, translate))
@@ -156,6 +155,16 @@ def _clause(text: str, weights: Sequence[float], translate: Callable[[str], str]
         else:
             places[place] = place + len(words), weight
     return "".join(_put_in(made, places)) + added
+
+
+def _as_it_stands(text: str, weights: Sequence[float]) -> str:
+    return "".join(itertools.starmap(_with_weight, _pieces(text, weights)))
+
+
+def _pieces(text: str, weights: Sequence[float]) -> Iterator[emphasis.Part]:
+    """Yield the pieces of a text that have one weight each."""
+    for weight, pairs in itertools.groupby(zip(text, weights, strict=True), lambda pair: pair[1]):
+        yield emphasis.Part("".join(one for one, _ in pairs), weight)
 
 
 def _said(text: str, translate: Callable[[str], str]) -> str:

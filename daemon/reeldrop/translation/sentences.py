@@ -60,8 +60,8 @@ _ABBREVIATIONS = frozenset(
 )  # fmt: skip
 """Those after which the same sentence goes on, in all languages that have them."""
 
-PAUSES = re.compile(r"(?<=[，、,：:،])")
-"""Where a sentence may be cut: between the parts of a list, too."""
+PAUSES = re.compile(r"(?<=[，、,：:،])(?!(?<=\d[,:：])\d)")
+"""Where a sentence may be cut: between the parts of a list, too, but not in `16:9`."""
 
 _SPACES = re.compile(r"(?<=\s)")
 _WORD = re.compile(r"\w+")

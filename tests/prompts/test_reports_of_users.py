@@ -7,11 +7,14 @@ filmed with a note in the sidecar.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
-from harness.prompt_files import mistakes, parse
+from harness.prompt_files import CAPABILITIES, TINY, mistakes, parse
 from reeldrop.base import strict_yaml
+from reeldrop.base.errors import PromptError
+from reeldrop.prompts import parsing
 
 
 @dataclass(frozen=True)
@@ -564,6 +567,9 @@ def test_a_setting_of_a_text_file_that_cannot_be_used_is_reported(
         ("stpes: 20", "looks like the setting `steps`, misspelt", {"num_inference_steps": 20}),
         ("num_frmes: 9", "looks like the setting `num_frames`, misspelt", {"num_frames": 9}),
         ("guidence_scale: 7.5", "the setting `guidance_scale`", {"guidance_scale": 7.5}),
+        ("negativ_prompt: blur", "the setting `negative_prompt`", {"negative_prompt": "blur"}),
+        ("negative_promt = blur", "the setting `negative_prompt`", {"negative_prompt": "blur"}),
+        ("negative_prompt_2: blur", "is of A1111 or a similar", {"negative_prompt": "blur"}),
     ],
 )
 def test_a_setting_is_known_by_its_name(line: str, problem: str, shown: dict[str, object]) -> None:
@@ -578,6 +584,28 @@ def test_a_setting_is_known_by_its_name(line: str, problem: str, shown: dict[str
 def test_prompts_with_numbers_of_keys() -> None:
     """Nobody films the name of the key."""
     assert [BALL, BOAT] == outcome("prompt_1: a red ball\nprompt_2: a blue boat", "a.txt")
+    assert [BALL, BOAT] == outcome("promt: a red ball\npormpt: a blue boat", "a.txt")
+    numbered = "prompt_{0}: {1}\nnegative_prompt_{0}: blur\n".format
+    assert [{**BALL, "negative_prompt": "blur"}, {**BOAT, "negative_prompt": "blur"}] == outcome(
+        numbered(1, "a red ball") + numbered(2, "a blue boat"), "a.txt"
+    )
+
+
+def test_numbers_are_not_second_text_encoders() -> None:
+    """Where a pipeline has two of them, `prompt_2` alone is its setting; among others it isn't."""
+    kinds = {**CAPABILITIES.settings, "prompt_2": str}
+    both = dataclasses.replace(TINY, capabilities=dataclasses.replace(CAPABILITIES, settings=kinds))
+
+    def shown(text: str) -> object:
+        with pytest.raises(PromptError) as caught:
+            parsing.parse("a.txt", text.encode(), (), {"tiny": both}, "tiny", int)
+        (document,) = strict_yaml.load_all(caught.value.mistakes[0].example)
+        return strict_yaml.plain(document)
+
+    assert {**BALL, "prompt_2": "round"} == shown("a red ball\nprompt_2: round")
+    numbered = "prompt_1: a red ball\nprompt_2: a blue boat"
+    assert {"prompts": [BALL, BOAT]} == shown(numbered)
+    assert {"prompts": [BALL, BOAT]} == shown(numbered.replace("prompt_1", "Prompt 1"))
 
 
 @pytest.mark.parametrize(
@@ -619,6 +647,15 @@ def test_a_name_that_no_setting_has(line: str) -> None:
         "score: 3-2",
         "weight: 5",
         "eight: 5",
+        "steep: 5",
+        "steppes: 5",
+        "framers: 5",
+        "seeded: 5",
+        "sum_frames: 5",
+        "narrative_prompt: a dog",
+        "creative_prompt: a dog",
+        "prompter: a dog",
+        "Negative 2: a dog",
         "temperature: 30",
         "year: 1990",
         "Room 5: a desk",

@@ -42,7 +42,9 @@ _INVOKE = re.compile(
 )
 _PIKA = re.compile(r"(?<!\S)-(?P<name>ar|motion|fps|gs|neg|camera|seed) +(?P<value>[^\s-][^-]*)")
 _NEGATIVE = re.compile(
-    r"^(?P<prompt>.*?)(?:^|\s)negative(?: prompt)?\s*[:：]\s*(?P<value>.*)$", re.I
+    r"^(?P<prompt>.*?)(?:^|\s)negative(?: prompt|[ _]prompt[ _]?#?\d{1,3})?\s*[:：]\s*"
+    r"(?P<value>.*)$",
+    re.I,
 )
 _EQUAL = re.compile(r"(?<!\S)(?P<name>[A-Za-z_]{2,30})=(?P<value>-?\d+(?:\.\d+)?)(?!\S)")
 _STEPS = re.compile(r"(?:^|(?<=\s))(?:sampling )?steps: ?\d+ ?, .*$", re.I)

@@ -72,6 +72,7 @@ def refuse(name: str, text: str, lines: Lines, names: Names) -> None:
     _check_whole(stem, text, lines)
     _check_keyframes(stem, lines)
     _check_heading(lines)
+    names = key_value.without_second(names, (line for _, line in lines))
     found = []
     strange = []
     rows = {number for number, line in lines if _ROW.fullmatch(line)}

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import YamlError
-from reeldrop.base.translated import KEYS
+from reeldrop.base.translated import KEYS, SECOND
 from reeldrop.prompts import other_names
 from reeldrop.prompts.wording import SURELY, near
 
@@ -104,11 +104,19 @@ NAMED = re.compile(
 )
 """A name as pipelines have them, with a number or a switch; others may have such names, too."""
 
-_MISSPELT = re.compile(r"^(?:- )?(?P<key>[a-z_]{3,30})\s*[:：=]\s*(?P<value>-?\d+(?:\.\d+)?)$")
-_NUMBERED = (
+_MISSPELT = re.compile(r"^(?:- )?(?P<key>[a-z_]{3,30})\s*[:：=]\s*(?P<value>\S.*)$")
+_NUMBER_ALONE = re.compile(r"-?\d+(?:\.\d+)?")
+_WITH_NUMBERS = (
     "height", "width", "num_frames", "num_inference_steps", "guidance_scale", "seed",
     "num_videos_per_prompt", "steps", "frames",
 )  # fmt: skip
+_WITH_TEXTS = ("prompt", "negative_prompt")
+_WORDS = frozenset(("steep", "steeps", "steppes", "septs", "framers", "seeded"))
+"""Words that have the letters of a setting."""
+
+_ONE_OF_SEVERAL = re.compile(
+    r"^(?:- )?(?:negative[ _])?prompt[ _]?#?(?!2\s*[:：=])\d{1,3}\s*[:：=]", re.I
+)
 _TEXT = re.compile(r"^(?:- )?(?P<key>[a-z_]{6,30}(?:_2)?)\s*[:：]\s*(?P<value>\S.*)$")
 
 _NO_NUMBER = re.compile(
@@ -161,20 +169,30 @@ def naming(line: str, names: Names) -> Recognised | None:
         value = Own(json.dumps(found["value"].strip("\"'"), ensure_ascii=False))
         return Recognised(what, {found["key"]: value}, belongs_above=True)
     found = _MISSPELT.match(line)
-    meant = found and _meant(found["key"])
+    meant = found and _meant(found["key"], has_number=bool(_NUMBER_ALONE.fullmatch(found["value"])))
     if found is None or not meant:
         return None
     what = f"looks like the setting `{meant}`, misspelt"
-    return Recognised(what, {meant: found["value"]}, belongs_above=True)
+    return Recognised(what, {meant: found["value"]}, belongs_above=meant != "prompt")
 
 
-def _meant(key: str) -> str | None:
+def without_second(names: Names, lines: Iterable[str]) -> Names:
+    """Return the names without `prompt_2` if it is one of several prompts with numbers."""
+    if not any(map(_ONE_OF_SEVERAL.match, lines)):
+        return names
+    return names._replace(keys=set(names.keys) - set(SECOND))
+
+
+def _meant(key: str, *, has_number: bool) -> str | None:
     """Return the setting whose misspelt name this certainly is; None if it may be another word."""
-    if is_setting(key) or key in AMBIGUOUS or (meant := near(key, _NUMBERED, SURELY)) is None:
+    if is_setting(key) or key in AMBIGUOUS or key in _WORDS:
         return None
-    if "_" in key:
+    meant = near(key, (*_WITH_TEXTS, *(_WITH_NUMBERS if has_number else ())), SURELY)
+    if meant is None or key[0] != meant[0]:
+        return None
+    if "_" in key and meant not in _WITH_TEXTS:
         return meant if key.count("_") == meant.count("_") else None
-    return meant if key[0] == meant[0] and set(key) == set(meant) else None  # not: eight, weight
+    return meant if set(key) == set(meant) else None  # not: hight, narrative_prompt
 
 
 def _after_prompt(value: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from reeldrop.base.job import DefaultsFile, Job, Prompt, Rendered
 from reeldrop.base.translated import Translated
 from reeldrop.prompts import parsing, scripts
 from reeldrop.store import sidecars
+from reeldrop.translation.made import Made, with_translations
 
 BIRD = "大鹏一日同风起"
 READ = {"english": ("en",), "chinese": ("en", "zh"), "most": ("any",), "unknown": None}
@@ -47,6 +48,7 @@ def test_a_translation_of_another_prompt() -> None:
     """A sidecar whose prompt was edited is rendered as it says, with a note."""
     sidecar = "prompt: {}\ntranslated_prompt: A bird\nrendered: {{translated_from: 大鹏}}\n"
     assert () == prompts(sidecar.format("大鹏"))[0].notes
+    assert () == prompts(sidecar.replace("大鹏", "[大鹏]").format("黄鹂"))[0].notes
     [found] = prompts(sidecar.format("黄鹂"))
     assert ("黄鹂", "A bird") == (found.prompt, found.texts[0])
     assert "translated_prompt is of another prompt, '大鹏', and is rendered" in found.notes[0]
@@ -97,8 +99,20 @@ def test_the_texts_of_a_second_text_encoder() -> None:
     told = sidecar.replace("prompt_2: 黄鹂", "prompt_2: 鱼", 1).encode()
     [other] = parsing.parse("a.yaml", told, (), {"english": rules}, "english", int).prompts
     assert "translated_prompt_2 is of another prompt 2, '黄鹂'" in other.notes[0]
+    told = sidecar.replace("\nprompt_2: 黄鹂\n", "\n", 1).encode()  # it is still read
+    [other] = parsing.parse("a.yaml", told, (), {"english": rules}, "english", int).prompts
+    assert "translated_prompt_2 is of another prompt 2, '黄鹂'" in other.notes[0]
     with pytest.raises(PromptError, match="unknown key 'translated_prompt_2'"):
         prompts(f"prompt: {BIRD}\ntranslated_prompt_2: Orioles")
+
+
+def test_a_prompt_that_failed_is_translated_anew() -> None:
+    """As it may be edited in `_failed/`; what its author gave stays."""
+    [found] = prompts(f"prompt: {BIRD}\nnegative_prompt: 水\ntranslated_negative_prompt: water")
+    done = with_translations(found, {"prompt": Made("A bird", "zh", "opus")})
+    assert (("A bird", "water"), (("zh", "opus"),)) == (done.texts, done.translated.by)
+    [again] = prompts(sidecars.remainder_text([done]))
+    assert (found.texts, found.translated) == (again.texts, again.translated)
 
 
 def test_a_negative_prompt_without_effect() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,14 +47,21 @@ class Translated:
 
     texts: by the keys of the originals; none of what the text encoder reads itself
     is_wanted: whether texts may be translated that have no translation
-    by: who translated, by the language of the text; nothing of what the prompt file gave
+    made: the keys of those that a translator made; the prompt file gave the others
+    by: who translated these, by the language of the text
     of: the originals of those `texts` that are of others than the prompt's own
     """
 
     texts: Texts = ()
     is_wanted: bool = True
+    made: tuple[str, ...] = ()
     by: tuple[tuple[str, str], ...] = ()
     of: Texts = ()
+
+    def as_given(self) -> Translated:
+        """Return those that the prompt file gave."""
+        given = tuple(pair for pair in self.texts if pair[0] not in self.made)
+        return dataclasses.replace(self, texts=given, made=(), by=())
 
     def as_settings(self) -> dict[str, object]:
         """Return the settings of a prompt file that say the same."""

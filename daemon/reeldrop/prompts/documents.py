@@ -91,14 +91,16 @@ def _translations_of(layer: Layer, rendered: Setting | None) -> dict[str, str]:
         record = None
         if rendered is not None:
             record = strict_yaml.child(rendered.node, TRANSLATED_FROM[text])
-        if found is None or own is None or record is None or record.value == own.node.value:
+        if found is None or record is None or not isinstance(record.value, str):
+            continue
+        if own is not None and record.value == own.node.value:
             continue
         what = text.replace("_", " ")
-        note = f"{key} is of another {what}, '{short(str(record.value))}', and is rendered"
+        note = f"{key} is of another {what}, '{short(record.value)}', and is rendered"
         note += f"; without it, the {what} would be translated anew (if it is right, delete "
         note += f"{TRANSLATED_FROM[text]})"
         layer[key] = dataclasses.replace(found, notes=(*found.notes, note))
-        others[text] = str(record.value)
+        others[text] = record.value
     return others
 
 

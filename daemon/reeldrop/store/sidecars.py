@@ -78,8 +78,12 @@ def _without_nothing(record: dict[str, object]) -> dict[str, object]:
 
 
 def remainder_text(prompts: list[Prompt]) -> str:
-    """Return a prompt file with only these prompts, ready to be dropped again."""
-    return "---\n".join(yaml_text.dump(prompt.as_settings()) for prompt in prompts)
+    """Return a prompt file with only these prompts, ready to be edited and dropped again.
+
+    It has no translations that were made: they would be those of other texts then.
+    """
+    given = (dataclasses.replace(one, translated=one.translated.as_given()) for one in prompts)
+    return "---\n".join(yaml_text.dump(prompt.as_settings()) for prompt in given)
 
 
 def found_in(folder: Path) -> list[Path]:

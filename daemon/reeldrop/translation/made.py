@@ -102,6 +102,7 @@ def with_translations(prompt: Prompt, found: Mapping[str, Made]) -> Prompt:
     texts = {**dict(before.texts), **{key: one.text for key, one in made.items()}}
     translated = Translated(
         tuple((key, texts[key]) for key in KEYS if key in texts),
+        made=tuple(made),
         by=by,
         of=tuple(pair for pair in before.of if pair[0] not in made),
     )

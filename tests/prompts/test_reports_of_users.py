@@ -609,7 +609,11 @@ def test_numbers_are_not_second_text_encoders() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["scene_1: 5", "shot_3: 4.5", "take_2: [1, 2]", "frame_1: 0", "the_end: true"]
+    "line",
+    [
+        *("scene_1: 5", "shot_3: 4.5", "take_2: [1, 2]", "frame_1: 0", "the_end: true"),
+        *("shots_1: 5", "no_1: 5", "version_2: 3.5", "container_12: 5", "window_2: true"),
+    ],
 )
 def test_a_name_that_no_setting_has(line: str) -> None:
     """May be what its author wants to see; a note says what else may have been meant."""

@@ -161,8 +161,8 @@ def naming(line: str, names: Names) -> Recognised | None:
         return Recognised(what, {"model": Own(found["value"])}, belongs_above=True)
     found = NAMED.match(line)
     if found is not None and not other_names.is_known(found["key"]):
-        is_one_of_several = is_setting(re.sub(r"_\d+$", "", found["key"]))  # guidance_scale_2
-        if found["key"] in names.keys or is_one_of_several:
+        name = re.sub(r"_\d+$", "", found["key"])  # guidance_scale_2
+        if found["key"] in names.keys or name in names.keys or name in _WITH_NUMBERS:
             return Recognised(what, {found["key"]: Own(found["value"])}, belongs_above=True)
     found = _TEXT.match(line)
     if found is not None and found["key"] in names.keys and found["key"] in _TEXTS:

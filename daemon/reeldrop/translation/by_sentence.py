@@ -148,7 +148,8 @@ def _clause(text: str, weights: Sequence[float], translate: Callable[[str], str]
     for piece, weight in _pieces(text, weights):
         if weight == 1 or not any(map(str.isalnum, piece)):
             continue
-        words = _AROUND.sub("", _said(piece, translate))
+        said = _said(piece, translate)
+        words = _AROUND.sub("", said) or said
         place = next(_places(words, made, places), None)
         if place is None:
             added += f", {_with_weight(words, weight)}"

@@ -345,7 +345,7 @@ def test_weights_within_a_sentence(asked: Asked, monkeypatch: pytest.MonkeyPatch
     [
         ("(16:9 film:1.2)\n一", "(16:9 film:1.2) word"),
         ("一，(8，16:1.2)，(10,000:1.2)", "word, (8:1.2), (16:1.2), (10,000:1.2)"),
-        ("一(a !:1.2)球", "word, (a !:1.2)"),
+        ("一(a !:1.2)球", "word, (a !:1.2) word"),
         (r"一。(坏:1.2)的[\(坏\)]", r"word (坏:1.2)的(\(坏\):0.9091)"),
     ],
 )

@@ -195,6 +195,8 @@ def test_a_second_text_encoder_reads_its_own_text(tmp_path: Path) -> None:
     assert not np.array_equal(expected, render(loaded, plain)[0])
     for frames in render(loaded, translated, translated):
         assert abs(expected.astype(int) - frames).max() <= 1
+    empty = replace(plain, arguments=(*plain.arguments, ("prompt_2", "")))
+    assert "" == rendering.texts(loaded, (empty,))["prompt_2"]  # some read no text then
     both = pipeline.load(replace(loaded.source, reads_weights=True))
     with pytest.raises(Unrenderable, match="prompt_2 has no place beside long_prompt"):
         render(both, second)

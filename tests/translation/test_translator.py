@@ -299,6 +299,11 @@ def test_second_prompts(asked: Asked) -> None:
     assert {"prompt": bird, "prompt_2": "a ball", "negative_prompt_2": "watermark"} == same.read
     assert made.batch_key != same.batch_key
     assert made.batch_key == dataclasses.replace(made, prompt="x").batch_key
+    plain, empty = (
+        dataclasses.replace(one, arguments=texts) for texts in ((), (("prompt_2", ""),))
+    )
+    assert ({}, {"prompt_2": ""}) == (plain.second, empty.second)
+    assert plain.batch_key != empty.batch_key
 
 
 def test_weights_survive(asked: Asked) -> None:

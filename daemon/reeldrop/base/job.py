@@ -130,6 +130,11 @@ class Prompt:
         return self.read.get("prompt", ""), self.read.get("negative_prompt", "")
 
     @property
+    def second(self) -> dict[str, str]:
+        """The texts that a second text encoder reads; an empty one is not the same as none."""
+        return {k: str(v) for k, v in (dict(self.arguments) | self.read).items() if k in SECOND}
+
+    @property
     def steps(self) -> int:
         """The number of steps; each window of a video has its own."""
         steps = self.argument("num_inference_steps")
@@ -147,9 +152,8 @@ class Prompt:
         It has `fps` because some models read it. Pictures may differ, but not their keys.
         """
         shared = (pair for pair in self.arguments if pair[0] not in KEYS)
-        second = (pair for pair in self.read.items() if pair[0] in SECOND)
         pictures = (picture.key for picture in self.pictures)
-        return (self.model, self.fps, self.loras or (), *pictures, *shared, *second)
+        return (self.model, self.fps, self.loras or (), *pictures, *shared, *self.second.items())
 
     @property
     def memory_key(self) -> tuple[object, ...]:

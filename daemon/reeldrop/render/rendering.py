@@ -15,7 +15,7 @@ import torch
 
 from reeldrop.base.errors import RenderError, Unrenderable
 from reeldrop.base.job import IMAGE_FIT
-from reeldrop.base.translated import GUIDANCE, KEYS, SECOND
+from reeldrop.base.translated import GUIDANCE, KEYS
 from reeldrop.render import clip_texts, measure, pictures, sound, split, steps, windows
 from reeldrop.render.capabilities import frames_argument, is_guided_apart, rate_argument
 from reeldrop.render.classes import kind_of
@@ -143,16 +143,17 @@ def texts(loaded: LoadedPipeline, prompts: tuple[Prompt, ...]) -> dict[str, Any]
     wanted = {"prompt": [prompt.texts[0] for prompt in prompts]}
     if "negative_prompt" in loaded.capabilities.settings:
         wanted["negative_prompt"] = [prompt.texts[1] for prompt in prompts]
-    second = {key: text for key, text in prompts[0].read.items() if key in SECOND}
     if (kept := loaded.fast_path.texts) is None:
-        wanted |= {key: [text] * len(prompts) for key, text in second.items()}
+        wanted |= {key: [text] * len(prompts) for key, text in prompts[0].second.items()}
         # Some pipelines take no list of one.
         return {key: given if len(given) > 1 else given[0] for key, given in wanted.items()}
     if not is_guided(loaded, prompts[0]):
         wanted.pop("negative_prompt", None)  # some pipelines would render it
     settings = dict(prompts[0].arguments)
-    if second:  # the pipeline takes no text beside embeddings
-        problem = f"{next(iter(second))} has no place beside long_prompt and prompt_syntax"
+    if prompts[0].second:  # the pipeline takes no text beside embeddings
+        problem = (
+            f"{next(iter(prompts[0].second))} has no place beside long_prompt and prompt_syntax"
+        )
         raise Unrenderable(problem, "leave it out, or use a profile without these two keys")
     return dict(kept.arguments(wanted, settings))
 

@@ -284,6 +284,19 @@ def test_a_negative_prompt_without_effect_is_left_alone(
     assert "its negative prompt can't be translated: no" in str(other)
 
 
+def test_all_that_fails_is_told(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As each text may be rendered as it stands, and is to be noted then."""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", ANSWERS))
+    texts = (("prompt_2", "鱼"), ("negative_prompt_2", "水999"))
+    [(found, failure)] = asked.answer(dataclasses.replace(prompt(1, f"{BIRD}999"), arguments=texts))
+    asked.translator.close()
+    assert "word" == found.read["prompt_2"]
+    why = "its prompt can't be translated: no; its negative prompt 2 can't be translated: no"
+    remedy = "write `translated_prompt: ...` and `translated_negative_prompt_2: ...` beside it, or"
+    assert why in str(failure)
+    assert remedy in str(failure)
+
+
 def test_second_prompts(asked: Asked) -> None:
     """Those of a second text encoder are translated as the first, and told apart in batches."""
     one, other = (

@@ -235,7 +235,7 @@ class Translator:
             self._process = None
 
     def _result(self, prompt: Prompt, order: Order) -> Result:
-        found, failure = {}, None
+        found, failed = {}, dict[str, str]()
         reads = order.reads.get(prompt.model, Reads())
         for key, text in texts(prompt).items():
             try:
@@ -249,11 +249,13 @@ class Translator:
                 if isinstance(error, PartlyTranslated):
                     found[key] = error.made
                     what = f"a sentence of {what}"
-                problem = f"{what} can't be translated: {str(error) or repr(error)}"
-                remedy = f"write `{KEYS[key]}: ...` beside it, or `{TRANSLATE}: false`"
-                remedy += ", which renders it as it stands"
-                failure = failure or Unrenderable(problem, remedy)
-        return with_translations(prompt, found), failure
+                failed[key] = f"{what} can't be translated: {str(error) or repr(error)}"
+        made = with_translations(prompt, found)
+        if not failed:
+            return made, None
+        remedy = f"write {' and '.join(f'`{KEYS[key]}: ...`' for key in failed)} beside it"
+        remedy += f", or `{TRANSLATE}: false`, which renders it as it stands"
+        return made, Unrenderable("; ".join(failed.values()), remedy)
 
     def _made_of(self, text: str, reads: Reads, done: Parts) -> Made:
         if (made := self._made.get((text, reads))) is not None:

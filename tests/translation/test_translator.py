@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -154,9 +155,9 @@ def test_damaged_files(tmp_path: Path) -> None:
     assert {"text": "A great bird rises with the wind"} == last
 
 
-def prompt(number: int, text: str, unwanted: str = "") -> Prompt:
-    """Return a prompt of a profile that reads English."""
-    return Prompt(number, text, "m", (("negative_prompt", unwanted),), 0, 8, ("mp4",))
+def prompt(number: int, text: str, unwanted: str = "", profile: str = "m") -> Prompt:
+    """Return a prompt of a profile that reads English; `weighted` reads weights, too."""
+    return Prompt(number, text, profile, (("negative_prompt", unwanted),), 0, 8, ("mp4",))
 
 
 class Asked:
@@ -165,7 +166,7 @@ class Asked:
     def __init__(self) -> None:
         self.answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
         sources = {"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}
-        reads = {"m": Reads(("en",))}
+        reads = {"m": Reads(("en",)), "weighted": Reads(("en",), weights=True)}
         self.translator = Translator(sources, reads, self.answers.put, retry_seconds=0.01)
 
     def answer(self, *prompts: Prompt) -> tuple[tuple[Prompt, Exception | None], ...]:
@@ -178,6 +179,14 @@ class Asked:
 def asked() -> Asked:
     """A translator on a thread of its own."""
     return Asked()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Asked]:
+    """A translator for several tests: its process takes long to begin."""
+    asked = Asked()
+    yield asked
+    asked.translator.close()
 
 
 def test_a_kill_loses_nothing(
@@ -297,7 +306,7 @@ def test_all_that_fails_is_told(asked: Asked, monkeypatch: pytest.MonkeyPatch) -
     assert remedy in str(failure)
 
 
-def test_second_prompts(asked: Asked) -> None:
+def test_second_prompts(running: Asked) -> None:
     """Those of a second text encoder are translated as the first, and told apart in batches."""
     one, other = (
         dataclasses.replace(
@@ -305,8 +314,7 @@ def test_second_prompts(asked: Asked) -> None:
         )
         for number, text in enumerate(("两只黄鹂鸣翠柳", "a ball"))
     )
-    (made, _), (same, _) = asked.answer(one, other)
-    asked.translator.close()
+    (made, _), (same, _) = running.answer(one, other)
     bird, birds = "A great bird rises with the wind", "Two orioles sing in a green willow"
     assert {"prompt": bird, "prompt_2": birds, "negative_prompt_2": "watermark"} == made.read
     assert {"prompt": bird, "prompt_2": "a ball", "negative_prompt_2": "watermark"} == same.read
@@ -319,10 +327,8 @@ def test_second_prompts(asked: Asked) -> None:
     assert plain.batch_key != empty.batch_key
 
 
-def test_weights_survive(asked: Asked) -> None:
+def test_weights_survive(running: Asked) -> None:
     """Where a profile reads them: on the same words, whatever the translator does with brackets."""
-    folder = {"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}
-    asked.translator.use(folder, {"m": Reads(("en",), weights=True)}, 0.01)
     bird = "A great bird rises with the wind"
     sea = "A big red ball rising over the sea"
     less = "(watermark:0.9091)"
@@ -336,8 +342,9 @@ def test_weights_survive(asked: Asked) -> None:
         r"大鹏一日同风起。a \(big\) bird": rf"{bird} a \(big\) bird",
         "大鹏一日同风起": bird,
     }
-    results = asked.answer(*(prompt(number, text) for number, text in enumerate(expected)))
-    asked.translator.close()
+    results = running.answer(
+        *(prompt(number, text, profile="weighted") for number, text in enumerate(expected))
+    )
     assert expected == {found.prompt: found.texts[0] for found, _ in results}
     assert {None} == {failure for _, failure in results}
 
@@ -349,9 +356,8 @@ def test_weights_within_a_sentence(asked: Asked, monkeypatch: pytest.MonkeyPatch
         *888*) echo '{"text": "the red."}';;
         *) echo '{"text": "crimson"}';; esac; done"""
     monkeypatch.setattr(process, "COMMAND", ("sh", "-c", answers))
-    folder = {"zh": TranslatorSource("zh", str(ZH_EN), is_folder=True)}
-    asked.translator.use(folder, {"m": Reads(("en",), weights=True)}, 0.01)
-    results = asked.answer(prompt(1, "一只（红888：1.2）球999"), prompt(2, "一只(红)球999"))  # noqa: RUF001
+    texts = "一只（红888：1.2）球999", "一只(红)球999"  # noqa: RUF001
+    results = asked.answer(*(prompt(1, text, profile="weighted") for text in texts))
     asked.translator.close()
     assert [r"A redder (Red:1.2) ball \(big\)", r"A redder Red ball \(big\), (crimson:1.1)"] == [
         found.texts[0] for found, _ in results

@@ -79,6 +79,8 @@ class RendererView:
 class JobView(NamedTuple):
     """An open job. Views of jobs and files are tuples: hundreds are made for each decision.
 
+    Their `count` takes the place of the method of tuples, which nobody calls.
+
     prompts: the first of the prompts that wait for the renderer
     count: the number of all prompts that wait
     size: how many prompts like the first are rendered together

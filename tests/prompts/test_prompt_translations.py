@@ -99,9 +99,11 @@ def test_the_texts_of_a_second_text_encoder() -> None:
     told = sidecar.replace("prompt_2: 黄鹂", "prompt_2: 鱼", 1).encode()
     [other] = parsing.parse("a.yaml", told, (), {"english": rules}, "english", int).prompts
     assert "translated_prompt_2 is of another prompt 2, '黄鹂'" in other.notes[0]
+    assert "the prompt 2 would be translated anew" in other.notes[0]
     told = sidecar.replace("\nprompt_2: 黄鹂\n", "\n", 1).encode()  # it is still read
     [other] = parsing.parse("a.yaml", told, (), {"english": rules}, "english", int).prompts
     assert "translated_prompt_2 is of another prompt 2, '黄鹂'" in other.notes[0]
+    assert "there would be no prompt 2" in other.notes[0]
     with pytest.raises(PromptError, match="unknown key 'translated_prompt_2'"):
         prompts(f"prompt: {BIRD}\ntranslated_prompt_2: Orioles")
 

@@ -97,7 +97,11 @@ def _translations_of(layer: Layer, rendered: Setting | None) -> dict[str, str]:
             continue
         what = text.replace("_", " ")
         note = f"{key} is of another {what}, '{short(record.value)}', and is rendered"
-        note += f"; without it, the {what} would be translated anew (if it is right, delete "
+        if own is not None and own.node.value:
+            without = f"the {what} would be translated anew"
+        else:
+            without = f"there would be no {what}"
+        note += f"; without it, {without} (if it is right, delete "
         note += f"{TRANSLATED_FROM[text]})"
         layer[key] = dataclasses.replace(found, notes=(*found.notes, note))
         others[text] = record.value

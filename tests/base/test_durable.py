@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -343,6 +344,24 @@ def test_a_copy_that_fails_leaves_the_source(tmp_path: Path, elsewhere: Path) ->
 def test_free_names(name: str, expected: list[str]) -> None:
     """The name itself comes first, then -2, -3 before the suffix."""
     assert expected == list(islice(durable.free_names(name), 3))
+
+
+def test_a_free_name_is_found_after_a_few_looks() -> None:
+    """It is the first if all before it are taken; else any that is free."""
+    for count in (*range(1, 70), 10_000):
+        taken = {"a.txt", *(f"a-{number}.txt" for number in range(2, count + 1))}
+        looks = Counter[str]()
+
+        def is_taken(name: str, taken: set[str] = taken, looks: Counter[str] = looks) -> bool:
+            looks[name] += 1
+            return name in taken
+
+        assert f"a-{count + 1}.txt" == durable.free_name("a.txt", is_taken)
+        assert looks.total() < 30
+    assert "a.txt" == durable.free_name("a.txt", {"a-2.txt"}.__contains__)
+    assert "a-2.txt" == durable.free_name("a.txt", {"a.txt", "a-3.txt"}.__contains__)
+    scattered = {"a.txt", *(f"a-{number}.txt" for number in range(2, 100) if number % 7)}
+    assert durable.free_name("a.txt", scattered.__contains__) not in scattered
 
 
 def test_a_file_that_may_be_lost_replaces_what_stands_in_its_place(tmp_path: Path) -> None:

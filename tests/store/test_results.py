@@ -27,7 +27,7 @@ from reeldrop.base.names import (
     safe_name,
     video_name,
 )
-from reeldrop.store import sidecars
+from reeldrop.store import sidecars, stems
 from reeldrop.store.results import Results, is_published
 from reeldrop.store.stems import Stems
 
@@ -701,6 +701,30 @@ def test_a_huge_file_is_no_sidecar(tmp_path: Path) -> None:
     assert {1: video} == results.reserved(job)
 
 
+def test_hundreds_of_videos_of_one_prompt_get_their_names_after_a_few_looks_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are numbered without a gap, and no two have one name; a name that was lost is free."""
+    looks: list[str] = []
+    folded_stem = stems.folded_stem
+
+    def noted(name: str) -> str:
+        looks.append(name)
+        return folded_stem(name)
+
+    monkeypatch.setattr(stems, "folded_stem", noted)
+    chooser, found = Stems(), list[str]()
+    for _ in range(400):
+        with chooser.chosen(tmp_path, "", "a", set()) as name:
+            (tmp_path / name).touch(exist_ok=False)
+            found.append(name)
+    assert ["a.yaml", *(f"a-{number}.yaml" for number in range(2, 401))] == found
+    assert len(looks) < 400 * 25
+    (tmp_path / "a.yaml").unlink()
+    with Stems().chosen(tmp_path, "", "a", set()) as name:
+        assert "a.yaml" == name
+
+
 def test_a_folder_with_thousands_of_videos_is_not_listed_for_each_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -708,14 +732,14 @@ def test_a_folder_with_thousands_of_videos_is_not_listed_for_each_new_one(
     (tmp_path / "0.txt").touch()
     for number in range(1, 3000):
         os.link(tmp_path / "0.txt", tmp_path / f"{number}.txt")
-    stems, listings, listdir = Stems(), list[object](), os.listdir
+    chooser, listings, listdir = Stems(), list[object](), os.listdir
 
     def noted(folder: str) -> list[str]:
         listings.append(folder)
         return listdir(folder)
 
     def name(stem: str) -> str:
-        with stems.chosen(tmp_path, "", stem, set()) as found:
+        with chooser.chosen(tmp_path, "", stem, set()) as found:
             (tmp_path / found).touch()
             return found
 

@@ -17,6 +17,7 @@ import itertools
 import os
 import secrets
 import stat
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
@@ -238,9 +239,29 @@ def _remove_linked(source: Path, target: Path, linked: os.stat_result) -> None:
 def free_names(name: str) -> Iterator[str]:
     """Yield a file name, then the same with -2, -3, ... before its suffix."""
     yield name
+    yield from map(_numbered(name), itertools.count(2))
+
+
+def free_name(name: str, is_taken: Callable[[str], bool]) -> str:
+    """Return one of `free_names` that is not taken: the first, if all before it are.
+
+    Thousands of names cost a few looks only.
+    """
+    if not is_taken(name):
+        return name
+    numbered = _numbered(name)
+    taken, free = 1, 2
+    while is_taken(numbered(free)):
+        taken, free = free, 2 * free - 1
+    between = range(free)
+    found = bisect_left(between, True, taken + 1, key=lambda n: not is_taken(numbered(n)))
+    return numbered(found)
+
+
+def _numbered(name: str) -> Callable[[int], str]:
     path = PurePath(name)
-    for number in itertools.count(2):
-        yield f"{path.stem}-{number}{path.suffix}"
+    stem, suffix = path.stem, path.suffix
+    return lambda number: f"{stem}-{number}{suffix}"
 
 
 def make_way(path: Path) -> None:

@@ -92,7 +92,7 @@ class SheetsOf:
             return names[number]
         taken = taken_stems(folder)
         taken.update(names)
-        name = next(name for name in durable.free_names(SHEET_NAME) if name not in taken)
+        name = durable.free_name(SHEET_NAME, taken.__contains__)
         names.append(name)
         self._write()
         return name

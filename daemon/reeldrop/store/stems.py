@@ -57,12 +57,14 @@ class Stems:
     def _free_name(self, folder: Path, at: _At, stem: str, refused: set[str]) -> str:
         listed = self._stems_in(folder, at)
         chosen = refused.union(taken for place, taken in self._in_hand if place == at)
-        for name in durable.free_names(stem + SIDECAR_SUFFIX):
+
+        def is_taken(name: str) -> bool:
             found = folded_stem(name)
-            if found not in listed and found not in chosen:
-                listed.add(found)
-                return name
-        raise AssertionError("free_names never ends")
+            return found in listed or found in chosen
+
+        name = durable.free_name(stem + SIDECAR_SUFFIX, is_taken)
+        listed.add(folded_stem(name))
+        return name
 
     def _stems_in(self, folder: Path, at: _At) -> set[str]:
         until, found = self._listed.pop(at, (-math.inf, set()))

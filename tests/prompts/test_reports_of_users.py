@@ -570,6 +570,18 @@ def test_a_setting_of_a_text_file_that_cannot_be_used_is_reported(
         ("negativ_prompt: blur", "the setting `negative_prompt`", {"negative_prompt": "blur"}),
         ("negative_promt = blur", "the setting `negative_prompt`", {"negative_prompt": "blur"}),
         ("negative_prompt_2: blur", "is of A1111 or a similar", {"negative_prompt": "blur"}),
+        ("Widht: 64", "looks like the setting `width`, misspelt", {"width": 64}),
+        ("FARMES: 9", "looks like the setting `frames`, misspelt", {"num_frames": 9}),
+        ("fsp: 8", "looks like the setting `fps`, misspelt", {"fps": 8}),
+        ("Sedd：3", "looks like the setting `seed`, misspelt", {"seed": 3}),
+        ("CGF: 7", "looks like the setting `cfg`, misspelt", {"guidance_scale": 7}),
+        ("Guidence scale: 7.5", "the setting `guidance_scale`", {"guidance_scale": 7.5}),
+        ("Negativ-Prompt: blur", "the setting `negative_prompt`", {"negative_prompt": "blur"}),
+        ("Negativprompt: blur", "the setting `negative_prompt`", {"negative_prompt": "blur"}),
+        ("neg_prompt: blur", "is `key: value`", {"negative_prompt": "blur"}),
+        ("Size: 64x32", "is `key: value`", {"width": 64, "height": 32}),
+        ("count: 2", "is `key: value`", {"num_videos_per_prompt": 2}),
+        ("Batch size: 2", "is `key: value`", {"num_videos_per_prompt": 2}),
     ],
 )
 def test_a_setting_is_known_by_its_name(line: str, problem: str, shown: dict[str, object]) -> None:
@@ -579,6 +591,21 @@ def test_a_setting_is_known_by_its_name(line: str, problem: str, shown: dict[str
     assert problem in found.problem
     assert [{**BALL, **shown}] == outcome(f"a red ball\n{line}", "a.txt")
     parse(found.example, "a.yaml")
+
+
+def test_what_may_be_a_setting_is_one_among_others() -> None:
+    """Nothing is lost in the YAML that is shown: what has no key is named, what stands below stays.
+
+    A name in front of a number is filmed only if nothing else in the file is of another tool.
+    """
+    (found,) = mistakes("a red ball\nLength: 9\nMask: 5\nScene: night\nsteps: 5", "a.txt")
+    assert (5, "write it as YAML, in a.yaml, without Mask, which reeldrop does not have:") == (
+        found.line,
+        found.remedy,
+    )
+    assert [{**BALL, "num_frames": 9}, {"prompt": "Scene: night", "num_inference_steps": 5}] == (
+        outcome("a red ball\nLength: 9\nMask: 5\nScene: night\nsteps: 5", "a.txt")
+    )
 
 
 def test_prompts_with_numbers_of_keys() -> None:
@@ -613,6 +640,9 @@ def test_numbers_are_not_second_text_encoders() -> None:
     [
         *("scene_1: 5", "shot_3: 4.5", "take_2: [1, 2]", "frame_1: 0", "the_end: true"),
         *("shots_1: 5", "no_1: 5", "version_2: 3.5", "container_12: 5", "window_2: true"),
+        *("No: 5", "no: 5", "Mask: 5", "Window: 5", "Count: 5", "MASK：5", "Scenes: 3", "Shots: 3"),
+        *("Model: 8", "First frame: 1", "Title: 1984", "Dimensions: 3", "Lora: 7", "Time: 5"),
+        *("Length: 81", "scale: 7.5", "hight: 64", "Widh: 512", "widrh: 512", "Steep: 5"),
     ],
 )
 def test_a_name_that_no_setting_has(line: str) -> None:
@@ -674,6 +704,16 @@ def test_a_name_that_no_setting_has(line: str) -> None:
         "场景1：5",
         "时间：5",
         "第3镜：大鹏飞",
+        *(
+            "Negative promise: a ring breaks",
+            "Prompted: a dog",
+            "Sede: 3",
+            "Steeps: 5",
+            "Flames: 5",
+        ),
+        *("Stops: 5", "With: 5", "Nº: 5", "Fenster: 5", "Anzahl: 5", "Maske: 5", "Bild: 3"),
+        *("Escena: 4", "Scène: 4", "Nombre: 3", "Кадр: 5", "シーン：3", "장면: 3", "Szene: 3"),
+        *("No: he shakes his head", "Mask: a face of clay", "Window: 5 birds", "Count: Dracula"),
     ],
 )
 def test_what_only_begins_like_a_setting_is_filmed(line: str) -> None:

@@ -260,7 +260,8 @@ def _example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, 
     for _, line, what in found:
         if what is None and is_among_settings and _METADATA.fullmatch(line):
             continue
-        is_among_settings = what is not None and what.belongs_above
+        if what is None or not what.is_doubtful:
+            is_among_settings = what is not None and what.belongs_above
         if what is None:
             says.append({"prompt": line})
         elif what.says:

@@ -75,7 +75,7 @@ _OURS = re.compile(
     r"|num_videos_per_prompt)[\"']?\s*[:：=]\s*(?P<value>.*)$"
 )
 _NUMBER = re.compile(
-    r"^(?:- )?[\"']?(?P<key>[A-Za-z][\w -]{0,30}?)[\"']?\s*[:：=]\s*"
+    r"^(?:- )?[\"']?(?P<key>[A-Za-z](?:[\w -]{0,29}\w)?)[\"']?\s*+[:：=]\s*"
     r"(?P<value>\[?-?\d[\d.,x×* -]*\]?),?$"
 )
 _WORD = re.compile(
@@ -104,14 +104,20 @@ NAMED = re.compile(
 )
 """A name as pipelines have them, with a number or a switch; others may have such names, too."""
 
-_MISSPELT = re.compile(r"^(?:- )?(?P<key>[a-z_]{3,30})\s*[:：=]\s*(?P<value>\S.*)$")
+_MISSPELT = re.compile(
+    r"^(?:- )?(?P<key>[A-Za-z][A-Za-z_ -]{1,28}[A-Za-z_])\s*+[:：=]\s*+(?P<value>\S.*)$"
+)
 _NUMBER_ALONE = re.compile(r"-?\d+(?:\.\d+)?")
 _WITH_NUMBERS = (
     "height", "width", "num_frames", "num_inference_steps", "guidance_scale", "seed",
-    "num_videos_per_prompt", "steps", "frames",
+    "num_videos_per_prompt", "steps", "frames", "fps", "cfg", "cfg_scale", "guidance",
 )  # fmt: skip
+_SHORT = ("seed", "fps", "cfg")
+_NEARLY = 0.65
+"""As `SURELY`, for short names: two letters in the wrong order are much of them."""
+
 _WITH_TEXTS = ("prompt", "negative_prompt")
-_WORDS = frozenset(("steep", "steeps", "steppes", "septs", "framers", "seeded"))
+_WORDS = frozenset(("steep", "steeps", "steppes", "septs", "framers", "seeded", "sede", "sedes"))
 """Words that have the letters of a setting."""
 
 _ONE_OF_SEVERAL = re.compile(
@@ -136,13 +142,30 @@ def of_line(line: str) -> Recognised | None:
         return Recognised("is `key: value`, as in YAML", own, belongs_above=True)
     looks = (_OURS, _WORD, _MODEL, _NUMBER, _NO_NUMBER)
     found = next((match for look in looks if (match := look.match(line))), None)
-    if found is None or (found.re is _NUMBER and not is_setting(found["key"])):
+    if found is None or (found.re is _NUMBER and not _is_known(found["key"])):
         return None
     key, value = re.split(r"\s*[:：=]\s*", line.removeprefix("- "), maxsplit=1)
     says = {key.strip("\"'"): value.strip(" \"',")}
-    is_doubtful = found.re is _MODEL
+    is_doubtful = found.re is _MODEL or (found.re is _NUMBER and _may_be_text(key, value))
     what = "is `key: value`, as in YAML"
     return Recognised(what, says, belongs_above=True, is_doubtful=is_doubtful)
+
+
+def _may_be_text(key: str, value: str) -> bool:
+    """Return whether a known name in front of a number may be a heading, such as `Mask: 5`."""
+    if not is_setting(key):
+        return True
+    return key[0] not in "\"'" and not other_names.has_number(key, value)
+
+
+def may_be_a_setting(line: str) -> bool:
+    """Return whether a line that is rendered may have been meant as a setting."""
+    found = _NUMBER.match(line)
+    if found is None:
+        return NAMED.match(line) is not None
+    key = other_names.normal(found["key"])
+    alike = [name for name in _WITH_NUMBERS if name[0] == key[:1]]
+    return NAMED.match(line) is not None or _is_known(key) or near(key, alike, SURELY) is not None
 
 
 def _is_yaml(key: str, value: str) -> bool:
@@ -169,8 +192,14 @@ def naming(line: str, names: Names) -> Recognised | None:
         value = Own(json.dumps(found["value"].strip("\"'"), ensure_ascii=False))
         return Recognised(what, {found["key"]: value}, belongs_above=True)
     found = _MISSPELT.match(line)
-    meant = found and _meant(found["key"], has_number=bool(_NUMBER_ALONE.fullmatch(found["value"])))
-    if found is None or not meant:
+    if found is None:
+        return None
+    key = other_names.normal(found["key"])
+    meant = other_names.ours(key, _WITH_TEXTS) if key.endswith(("_prompt", "_prompts")) else None
+    if meant not in (None, key):
+        return Recognised(what, {meant: found["value"]}, belongs_above=meant != "prompt")
+    meant = _meant(key, has_number=_NUMBER_ALONE.fullmatch(found["value"]) is not None)
+    if meant is None:
         return None
     what = f"looks like the setting `{meant}`, misspelt"
     return Recognised(what, {meant: found["value"]}, belongs_above=meant != "prompt")
@@ -188,11 +217,13 @@ def _meant(key: str, *, has_number: bool) -> str | None:
     if is_setting(key) or key in AMBIGUOUS or key in _WORDS:
         return None
     meant = near(key, (*_WITH_TEXTS, *(_WITH_NUMBERS if has_number else ())), SURELY)
+    if meant is None and has_number:
+        meant = near(key, _SHORT, _NEARLY)
     if meant is None or key[0] != meant[0]:
         return None
     if "_" in key and meant not in _WITH_TEXTS:
         return meant if key.count("_") == meant.count("_") else None
-    return meant if set(key) == set(meant) else None  # not: hight, narrative_prompt
+    return meant if set(key) - {"_"} == set(meant) - {"_"} else None  # not: hight, narrative_prompt
 
 
 def _after_prompt(value: str) -> dict[str, str]:
@@ -220,6 +251,10 @@ def _unquoted(text: str) -> str:
     """Return a text without the markup and quotes around it, unless it has others within."""
     inner = text.strip(" *_\"'“”")
     return text.strip(" *_") if _INNER_QUOTE.search(inner) else inner
+
+
+def _is_known(key: str) -> bool:
+    return is_setting(key) or other_names.normal(key) in AMBIGUOUS
 
 
 def is_setting(key: str) -> bool:

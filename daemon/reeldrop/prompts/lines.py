@@ -12,7 +12,7 @@ from reeldrop.base import invisible, strict_yaml
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.prompts import foreign
 from reeldrop.prompts.decoding import with_newlines
-from reeldrop.prompts.key_value import NAMED, Names
+from reeldrop.prompts.key_value import Names, may_be_a_setting
 from reeldrop.prompts.layers import Layer, Setting, check_count
 
 MAX_LINES = 20_000
@@ -113,6 +113,6 @@ def _item(line: PromptLine, *, is_list: bool) -> Layer:
         notes = ("the ** around the prompt are rendered: a text file has no markup",)
     elif text.startswith("#"):
         notes = ("the # at the beginning is rendered: a comment begins with # and a space",)
-    elif NAMED.match(text):
+    elif may_be_a_setting(text):
         notes = ("this is rendered as a prompt: a setting would have to be in a YAML file",)
     return {"prompt": Setting(strict_yaml.Node(text, line.number, column), notes=notes)}

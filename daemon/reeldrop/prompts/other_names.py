@@ -93,6 +93,13 @@ _KEYS = _by_word(_OTHERS)
 _ADVICE = _by_word(_ELSEWHERE)
 _SIZES = frozenset(_SIZE.split())
 _TIMES = frozenset(_DURATIONS.split())
+_TEXTS = frozenset(
+    ("prompt", "prompts", "negative_prompt", "format", "image", "last_image", "loras", "model")
+)
+_NUMBERS = "shift window overlap gpus denoise strength subseed crf"
+"""Single words among those without a key here whose value is a number."""
+
+_PLAIN = "count images batch repeat repeats variations iterations shift window overlap strength"
 _LONG = 4
 QUOTES = "\"'“”„‟«»‘’‚‹›`*"
 
@@ -144,6 +151,20 @@ def is_known(name: str) -> bool:
     """Return whether this module knows what a key of another tool means."""
     word = normal(name)
     return word in _KEYS or word in _ADVICE or word in _SIZES or word in _TIMES or word in _OTHERS
+
+
+def has_number(name: str, value: str) -> bool:
+    """Return whether other tools write a known name in front of a number: `count: 5`, not `no: 5`.
+
+    With a capital, a plain word is a heading: `Count: 5`; so is a size that is no size.
+    """
+    word = normal(name)
+    key = word if word in _OTHERS else _KEYS.get(word)
+    if name[:1].isupper() and (word in _PLAIN.split() or (word in _SIZES and size(value) is None)):
+        return False
+    if key is not None:
+        return key not in _TEXTS
+    return word not in _ADVICE or "_" in word or word in _NUMBERS.split()
 
 
 def size(value: object) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -386,6 +387,36 @@ def test_move_to_free_name(tmp_path: Path, elsewhere: Path, far: bool) -> None:
     assert [folder / "b.txt", folder / "b-2.txt", folder / "b-3.txt"] == placed
     assert ["one", "two", "three"] == [path.read_text() for path in placed]
     assert not (tmp_path / "a.txt").exists()
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_a_name_that_is_taken_often_is_not_tried_each_time(
+    tmp_path: Path, elsewhere: Path, far: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But what a move that was killed has left is found among them, and completed."""
+    folder = elsewhere if far else tmp_path / "there"
+    folder.mkdir(exist_ok=True)
+    for number in range(1, 60):
+        file(folder / ("b.txt" if number == 1 else f"b-{number}.txt"), f"the file {number}")
+    tries: list[Path] = []
+    rename_new = durable.rename_new
+
+    def noted(source: Path, target: Path) -> None:
+        tries.append(target)
+        rename_new(source, target)
+
+    monkeypatch.setattr(durable, "rename_new", noted)
+    source = file(tmp_path / "a.txt", "mine")
+    assert folder / "b-60.txt" == moves.move_to_free_name(source, folder, "b.txt", "me")
+    assert len(tries) < 5
+    source = file(tmp_path / "a.txt", "again")
+    (folder / "b-7.txt").unlink()
+    if far:
+        shutil.copy2(source, folder / "b-7.txt")
+    else:
+        os.link(source, folder / "b-7.txt")
+    assert folder / "b-7.txt" == moves.move_to_free_name(source, folder, "b.txt", "me")
+    assert ("again", False) == ((folder / "b-7.txt").read_text(), source.exists())
 
 
 @pytest.mark.parametrize(

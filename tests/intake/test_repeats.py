@@ -8,16 +8,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import pytest
 from harness.jobs import says
 from harness.site import Daemon, Site
 from harness.sync_names import COPIES
-from reeldrop.base import durable
+from reeldrop.base import durable, plain_files
 from reeldrop.base.errors import RenderCancelled
 from reeldrop.base.job import DefaultsFile, Job
+from reeldrop.base.roots import Root
 from reeldrop.intake.repeats import Repeats
 from reeldrop.store import job_files, reports
 from reeldrop.store.filing import Filing
@@ -175,6 +177,37 @@ def test_each_of_several_versions_may_come_back(place: Place) -> None:
     for number in range(3):
         assert not place.is_order(place.deliver(content=str(number), mtime=OLD + number))
     assert place.is_order(place.deliver(content="2", mtime=OLD + 1))
+
+
+def test_a_name_that_was_delivered_often_is_not_compared_with_each_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program may always write the same name, and the same bytes: its files differ in time."""
+    folder = place.finish(place.deliver()).parent
+    for number in range(2, 60):
+        path = folder / f"a-{number}.txt"
+        path.write_text("a horse\n")
+        os.utime(path, ns=(OLD - number * 10**9, OLD - number * 10**9))
+    read: list[Path] = []
+    folders: list[object] = []
+    have_same_bytes, opened = plain_files.have_same_bytes, Root.opened
+
+    def noted(one: Path, other: Path) -> bool:
+        read.append(other)
+        return have_same_bytes(one, other)
+
+    def counted(root: Root, *below: PurePath, make: bool = False) -> AbstractContextManager[Path]:
+        folders.append(below)
+        return opened(root, *below, make=make)
+
+    monkeypatch.setattr(plain_files, "have_same_bytes", noted)
+    monkeypatch.setattr(Root, "opened", counted)
+    assert place.repeats.is_order(place.deliver(mtime=OLD + 10**9))
+    assert (0, True) == (len(read), len(folders) < 20)
+    assert not place.repeats.is_order(place.deliver(mtime=OLD - 59 * 10**9))
+    assert [folder / "a-59.txt"] == [
+        path for path in folder.iterdir() if path.stat().st_mtime_ns == OLD - 59 * 10**9
+    ]
 
 
 def test_a_file_that_comes_back_while_it_is_in_hand(place: Place) -> None:

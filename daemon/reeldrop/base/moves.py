@@ -112,8 +112,22 @@ def is_same_time(one: int, other: int) -> bool:
 def move_to_free_name(source: Path, folder: Path, name: str, owner: str) -> Path:
     """Move a file into a folder under the first free name, and return its path."""
     durable.make_folder(folder)
+    before = source.lstat()
     for candidate in durable.free_names(name):
+        if _is_taken_by_another(f"{folder}/{candidate}", before):
+            continue  # of thousands, each failed move would take ten times as long
         with contextlib.suppress(FileExistsError):
             move(source, folder / candidate, owner)
             return folder / candidate
     raise AssertionError("free_names never ends")
+
+
+def _is_taken_by_another(target: str, source: os.stat_result) -> bool:
+    """Return whether a name is certainly taken: not by what a killed `move` of the source left."""
+    try:
+        there = os.lstat(target)
+    except OSError:  # it is free, or else the move says what is wrong
+        return False
+    may_be_copy = there.st_size == source.st_size
+    may_be_copy &= is_same_time(there.st_mtime_ns, source.st_mtime_ns)
+    return not (may_be_copy or os.path.samestat(there, source))

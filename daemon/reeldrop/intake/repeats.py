@@ -70,10 +70,8 @@ class Repeats:
 
     def _twin(self, job: Job) -> Place | None:
         """Return where the same prompt file lies from an earlier delivery; None if it does not."""
-        for place in self._places(job.source, job):
-            if self._is_twin(job, place):
-                return place
-        return None
+        places = self._places(job.source, job, as_old=True)
+        return next((place for place in places if self._is_twin(job, place)), None)
 
     def _is_twin(self, job: Job, place: Place) -> bool:
         """Return whether an earlier order lies at a place, with the pictures that this one has."""
@@ -105,8 +103,11 @@ class Repeats:
         folder = place.below.parent
         return folder.parent if folder.name == ORDER_FOLDER else folder
 
-    def _places(self, source: PurePosixPath, job: Job) -> Iterator[Place]:
-        """Yield where prompt files lie that had this path in the inbox: in hand, done or failed."""
+    def _places(self, source: PurePosixPath, job: Job, *, as_old: bool) -> Iterator[Place]:
+        """Yield where prompt files lie that had this path in the inbox: in hand, done or failed.
+
+        Of those that are done, only what `_named` returns for the job.
+        """
         alike = inbox_folders.alike(source)
         for other in self._spool.others_in_hand(alike, job):
             if other.source != source and job_files.is_cancelled(other):
@@ -114,10 +115,11 @@ class Repeats:
             below = other.prompt_file.relative_to(self._spool.folder)
             yield Place(self._spool.root, below)
         if _keeps_its_name(source):
-            yield from _named(self._place_in_results(source, source))
+            yield from _named(self._place_in_results(source, source), job, as_old=as_old)
             if is_video(source):  # older versions kept it beside its videos
                 videos = self._results.place_for(source)
-                yield from _named(Place(self._results.root, videos / portable(source).name))
+                first = Place(self._results.root, videos / portable(source).name)
+                yield from _named(first, job, as_old=as_old)
         for aside in (aside for one in alike for aside in self._spool.failed.earlier(one, job)):
             yield Place(self._spool.failed.root, aside)
 
@@ -162,7 +164,8 @@ class Repeats:
         for original in originals:
             if not self._has_same_defaults(job, original):
                 continue
-            places = [Place(self._spool.inbox, original), *self._places(original, job)]
+            others = self._places(original, job, as_old=False)
+            places = [Place(self._spool.inbox, original), *others]
             same = next((place for place in places if _is_same(job, place)), None)
             if same is not None and self._has_pictures(same, job):
                 self._move_beside(job, original, same)
@@ -202,7 +205,7 @@ class Repeats:
         )
         place.write_note(note, job)
         _log.info("needless_copy", job_id=job.id, prompt_file=shown(job.source), same_as=str(same))
-        for taken in _named(place):
+        for taken in _named(place, job, as_old=True):
             if self._is_twin(job, taken):
                 with taken.opened() as file:
                     self._spool.lay_upon(job, file)
@@ -225,18 +228,26 @@ def _copied(source: PurePosixPath) -> tuple[str, list[PurePosixPath]]:
     return "", []
 
 
-def _named(first: Place) -> Iterator[Place]:
-    """Yield the files under a name and its numbered variants, up to the first free one."""
-    for name in durable.free_names(first.below.name):
-        place = first.beside(name)
-        try:
-            with place.opened() as file:
-                file.lstat()
-        except OSError as error:
-            if error.errno in DISK_ERRORS:
-                raise
-            return
-        yield place
+def _named(first: Place, job: Job, *, as_old: bool) -> list[Place]:
+    """Return the files under a name and its numbered variants, up to the first free one.
+
+    Only those as long as the prompt file of a job, and if `as_old`, with its modification time:
+    there are thousands if a program always writes the same name.
+    """
+    found: list[Place] = []
+    try:
+        ours = job.prompt_file.lstat()
+        with first.opened() as file:
+            folder = file.parent
+            for name in durable.free_names(file.name):
+                theirs = os.lstat(f"{folder}/{name}")
+                is_as_long = theirs.st_size == ours.st_size
+                if is_as_long and (not as_old or _are_as_old(ours, theirs)):
+                    found.append(first.beside(name))
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+    return found
 
 
 def _keeps_its_name(source: PurePosixPath) -> bool:
@@ -259,5 +270,8 @@ def _is_same(job: Job, place: Place) -> bool:
 
 def _is_as_old(job: Job, place: Place) -> bool:
     with place.opened() as file:
-        ours, theirs = job.prompt_file.lstat(), file.lstat()
-        return moves.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)
+        return _are_as_old(job.prompt_file.lstat(), file.lstat())
+
+
+def _are_as_old(ours: os.stat_result, theirs: os.stat_result) -> bool:
+    return moves.is_same_time(ours.st_mtime_ns, theirs.st_mtime_ns)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 from harness.processes import await_that
@@ -27,6 +27,7 @@ from reeldrop.base.events import RendererJoined
 from reeldrop.base.job import Batch, BatchLimit, Capabilities, Job, Prompt, Rendered
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.intake import line
+from reeldrop.intake import parses as intake_parses
 from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.intake import Intake
 from reeldrop.intake.pace import Intervals
@@ -684,6 +685,87 @@ def test_a_file_refused_for_its_defaults_is_never_rendered_without_them(
         world.intake.reader.read_job(found)
     assert error.mistakes == refused.value.mistakes
     assert ["_defaults.yaml"] == [mistake.file for mistake in error.mistakes]
+
+
+FORMS = {
+    "lines.txt": "a fox\na horse\n",
+    "seeds.yaml": "prompts: [a fox, {prompt: a horse, seed: [3, 4]}]\n",
+    "count.yaml": "prompt: a fox\nnum_videos_per_prompt: 3\n",
+    "matrix.yaml": "prompt: a fox\nmatrix: {num_frames: [8, 16]}\n",
+    "all.yaml": "prompt: a {red|green} fox\nwildcards: all\n",
+    "AGAIN/a.yaml": "prompt: a fox\nseed: 3\n",
+    "drawn.yaml": "prompt: a {red|green|blue|black} fox\nwildcards: 2\n",
+    "drawn_by_seed.yaml": "prompt: a {red|green|blue|black} fox\nwildcards: 2\nseed: 3\n",
+}
+DRAWN = "drawn.yaml"
+
+
+def parses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of files to which each that is parsed is added."""
+    parsed: list[str] = []
+    parse = parsing.parse
+
+    def noted(name: str, *given: Any, **named: Any) -> parsing.PromptFile:
+        parsed.append(name)
+        return parse(name, *given, **named)
+
+    monkeypatch.setattr(parsing, "parse", noted)
+    return parsed
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_file_that_has_not_changed_is_parsed_once(
+    name: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its prompts are those of a parse after the claim, with the seeds of its job."""
+    parsed = parses(monkeypatch)
+    path = world.folder / "inbox" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(FORMS[name])
+    world.look()
+    [job] = world.intake.take_all(world.intake.first())
+    assert job is not None
+    found = world.intake.reader.read_job(job)
+    assert (2 if name == DRAWN else 1) == len(parsed)
+    anew = Reader(world.rules, "m").read_job(job)
+    assert (anew, [p.swept for p in anew.prompts]) == (found, [p.swept for p in found.prompts])
+
+
+def test_a_file_whose_bytes_or_rules_have_changed_is_parsed_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if its times and size are the same: what counts is read after the claim."""
+    parsed = parses(monkeypatch)
+    (world.folder / "inbox/a.txt").write_text("a fox\n")
+    (world.folder / "inbox/b.txt").write_text("a fox\n")
+    world.look()
+    jobs = world.intake.take_all(world.intake.first())
+    for job in filter(None, jobs):
+        status = job.prompt_file.stat()
+        if job.source.name == "a.txt":
+            job.prompt_file.write_text("a cat\n")
+        os.utime(job.prompt_file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if job.source.name == "b.txt":
+            world.rules["n"] = ModelRules("n", CAPABILITIES, {"num_frames": 16}, {})
+        [prompt] = world.intake.reader.read_job(job).prompts
+        assert ("a cat" if job.source.name == "a.txt" else "a fox") == prompt.prompt
+    assert 4 == len(parsed)
+
+
+def test_what_is_kept_of_files_that_wait_is_bounded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were read last are kept, and only until they are claimed."""
+    monkeypatch.setattr(intake_parses, "MOST_BYTES", 4 << 10)
+    parsed = parses(monkeypatch)
+    for number in range(6):
+        world.drop(f"{number}.yaml", 1)
+    jobs = world.intake.take_all(world.intake.first())
+    for _ in range(2):
+        for job in jobs:
+            assert job is not None
+            world.intake.reader.read_job(job)
+    assert {"0.yaml": 3, "5.yaml": 2} == {n: parsed.count(n) for n in ("0.yaml", "5.yaml")}
 
 
 def test_models_are_seldom_exchanged_and_nobody_waits_for_long(world: World) -> None:

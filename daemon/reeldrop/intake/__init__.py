@@ -12,6 +12,6 @@ jobs that ask for no render, and `late` reports what was written after a file ha
 
 `inbox` puts `scan` and `settling` together. They ask `ignored`, `conflicts` and `control_names`
 what names mean, `share` and `watch` what the kernel tells, `writers` who still writes, and `wishes`
-which pictures are waited for. `reading` reads prompt files for `examining`, `pictures` those of
-pictures; `places` leaves notes for people.
+which pictures are waited for. `reading` reads prompt files for `examining`, and `parses` keeps what
+they said until they are claimed; `pictures` reads pictures; `places` leaves notes for people.
 """

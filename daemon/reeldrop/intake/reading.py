@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -21,6 +22,7 @@ from reeldrop.base.errors import DISK_ERRORS, DefaultsRefused, Mistake, NeverPro
 from reeldrop.base.job import DefaultsFile, Job, Prompt
 from reeldrop.base.roots import Root
 from reeldrop.intake import pictures
+from reeldrop.intake.parses import Given, Parses
 from reeldrop.intake.scan import is_interrupted
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
@@ -69,6 +71,7 @@ class Reader:
         self._rules = rules
         self._model = model
         self._foresee = foresee
+        self._parses = Parses()
 
     def read_job(self, job: Job) -> Content:
         """Return the content of a claimed file, with its pictures; see `read`.
@@ -95,12 +98,13 @@ class Reader:
         source: PurePosixPath,
         file: Path,
         defaults: tuple[DefaultsFile, ...],
-        draw_seed: Callable[[int], int] = lambda number: number,
+        draw_seed: Callable[[int], int] | None = None,
         pair: str = "",
     ) -> Content:
         """Return the content of a file that had the path `source` in the inbox.
 
-        `pair` is the picture of its name; the places of pictures are not known yet.
+        `draw_seed` is as for `parsing.parse`, None before its claim; `pair` is the picture of its
+        name. The places of pictures are not known yet.
 
         Raises:
             PromptError: it can't be rendered; also if reading it raised an unexpected error.
@@ -117,16 +121,18 @@ class Reader:
             else:
                 data = read_plain(file, parsing.MAX_BYTES)
                 size = len(data)
-            found = parsing.parse(
+            parse = partial(
+                parsing.parse,
                 source.name,
                 data,
                 defaults,
                 self._rules,
                 self._model,
-                draw_seed,
-                pair,
+                pair=pair,
                 keeps_seeds=inbox_folders.wish(source) != inbox_folders.AGAIN,
             )
+            given = Given(data, defaults, pair, tuple(self._rules.items()))
+            found = self._parses.of(source, given, draw_seed, lambda draw: parse(draw_seed=draw))
             self._foresee(found.prompts)
             return Content(found.prompts, found.priority, size, found.is_paired)
         except (PromptError, NotDescribed):

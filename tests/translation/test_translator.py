@@ -315,6 +315,23 @@ def test_weights_of_what_stays(text: str, english: str) -> None:
     assert english == made.text
 
 
+@pytest.mark.parametrize(
+    ("text", "has_weights", "english"),
+    [
+        ("一 BREAK 二，AND 三", False, "word BREAK word AND word"),
+        ("(一 BREAK 二:1.2) AND 三", True, "(word:1.2) (BREAK:1.2) (word:1.2) AND word"),
+        ("BREAK BREAK, 一", False, "BREAK BREAK, word"),
+    ],
+)
+def test_marks_between_texts_stay(text: str, *, has_weights: bool, english: str) -> None:
+    """What A1111 reads as no word is none for a translator; the texts beside it are apart."""
+
+    made = by_sentence.translated(text, "zh", lambda _: "word", {}, has_weights=has_weights)
+    assert (english, "") == made
+    with pytest.raises(process.Untranslatable):  # that a mark stays as it is translates nothing
+        by_sentence.translated(text, "zh", lambda _: "...", {}, has_weights=has_weights)
+
+
 def test_letters_with_accents_apart() -> None:
     """They are the same letters, also if only a bracket stood before the accent."""
     apart = unicodedata.normalize("NFD", "ein Bär. ein Ball")

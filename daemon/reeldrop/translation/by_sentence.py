@@ -69,19 +69,24 @@ def translated(
     weights = [piece.weight for piece in pieces for _ in piece.text]
     turn = _Turn(plain, language, translate, done)
     made: list[str] = []
+    kept = 0
     troubles: list[Untranslatable] = []
     parts = sentences.parts(plain, lambda part: len(part) <= LONGEST_PART, language)
     end = 0
     for part in parts:
         begin = plain.index(part, end)
         end = begin + len(part)
+        if sentences.stays(part):
+            made.append(_as_it_stands(part, weights[begin:end]) if has_weights else part)
+            kept += 1
+            continue
         try:
             whole = _weighted(part, weights[begin:end], turn) if has_weights else turn(part)
         except Untranslatable as error:
             whole = _as_it_stands(part, weights[begin:end]) if has_weights else part
             troubles.append(error)
         made.append(whole)
-    if len(troubles) == len(parts):
+    if troubles and len(troubles) == len(parts) - kept:
         raise troubles[0]
     return Whole(" ".join(made), str(troubles[0]) if troubles else "")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from reeldrop.prompts import scripts
 from reeldrop.prompts.scripts import ANY, LANGUAGES, LATIN
+from reeldrop.translation import sentences
 
 ENGLISH = "en"
 
@@ -109,7 +110,7 @@ def _has_detector() -> bool:
 
 def _of_words(text: str, others: tuple[str, ...], reads: tuple[str, ...]) -> str | None:
     others = tuple(one for one in others if one != ENGLISH and one not in reads)
-    words = _WORD.findall(unicodedata.normalize("NFC", text))
+    words = _WORD.findall(sentences.without_marks(unicodedata.normalize("NFC", text)))
     if not others or not words or not _ENGLISH_WORDS.isdisjoint(word.lower() for word in words):
         return None
     detector = _detector((*others, *reads))

@@ -11,11 +11,17 @@ _CLOSING = (
 )
 _POINT = rf"[.…](?={_CLOSING}\s)"
 _SIGNS = r"。｡！？!?；;؛।॥؟።။។\N{ARABIC FULL STOP}\N{ARMENIAN FULL STOP}\n"
-_ENDS = re.compile(rf"((?:[{_SIGNS}]|{_POINT})+(?:(?<!\n){_CLOSING})?\s*)")
-_LONGEST_WORD = 50
-"""Upper bound on the characters that are searched for the last word of a sentence."""
+_ADDRESS = (
+    r"(?<![A-Za-z])(?:[A-Za-z][A-Za-z0-9+.-]{0,15}://|www\.)[!-~]*[A-Za-z0-9/=&#%_~-]"
+    r"|&#?[A-Za-z0-9]{1,10};"
+)
+"""An address, or an escape of HTML such as `&amp;`: signs in it end no sentence."""
 
-_LAST_WORD = re.compile(r"(\w+)\.[^\S\n]*$")
+_ENDS = re.compile(rf"{_ADDRESS}|(?P<end>(?:[{_SIGNS}]|{_POINT})+(?:(?<!\n){_CLOSING})?\s*)")
+_LONGEST_WORD = 50
+"""Upper bound on the characters that are searched for the word at the end of a text."""
+
+_LAST_WORD = re.compile(r"(?:(?<!\w)(?P<letter>\w)\.\s?)?(?P<word>\w+)\.[)\]]?[^\S\n]*$")
 _MARK = re.compile(r"\d{1,3}\.\s+$")
 """A number at the beginning of a sentence is the mark of a list, `1. Ball`."""
 
@@ -55,10 +61,24 @@ _ABBREVIATIONS = frozenset(
         "dr", "prof", "st", "nr", "ca", "bzw", "vgl", "ggf", "evtl", "inkl", "hl", "hr",
         "fr", "abb", "mr", "mrs", "ms", "jr", "sr", "sra", "vs", "env", "mme", "mlle", "cf",
         "dott", "dhr", "bijv", "mgr", "inż", "tzn", "tzv", "např", "np", "ul", "tj",
-        "ул", "им", "св", "проф", "тов",
+        "ул", "им", "св", "проф", "тов", "напр", "тыс", "bspw", "sog", "jh", "mrd", "srta", "núm",
+        "pág", "aprox", "mevr", "incl", "excl", "tzw", "godz", "mj", "pl", "dvs", "kl", "esim",
+        "örn", "p.ex", "p.es", "p.ej", "t.ex", "f.eks", "m.in",
     }
 )  # fmt: skip
 """Those after which the same sentence goes on, in all languages that have them."""
+
+_AND_SO_ON = frozenset(
+    {
+        "etc", "usw", "usf", "dgl", "ecc", "enz", "osv", "s.v", "m.m", "itd", "itp", "atd", "apod",
+        "stb", "jne", "yms", "т.д", "т.п", "т.н", "др", "ін",
+    }
+)  # fmt: skip
+"""Those with which a sentence may end: the next one begins with a capital."""
+
+_MARKS_BETWEEN = re.compile(r"(?<!\w)(?:BREAK|AND|ADD(?:COMM|BASE|ROW|COL))(?!\w)[,，、:：]*")
+_WORD_BEFORE = re.compile(r"\w+[^\S\n]*$")
+_WORD_BEHIND = re.compile(r"[^\S\n]*\w+")
 
 PAUSES = re.compile(r"(?<=[，、,：:،])(?!(?<=\d[,:：])\d)")
 """Where a sentence may be cut: between the parts of a list, too, but not in `16:9`."""
@@ -79,18 +99,43 @@ def parts(text: str, fits: Callable[[str], bool], language: str) -> list[str]:
     Translators are trained on single sentences, and leave out the rest of a longer text. A sentence
     that does not fit (`fits`) is cut; see `cut`.
     """
-    found = (part for one in _sentences(text, language) for part in cut(one.strip(), fits))
-    return [part for part in found if part]
+    apart = (one for piece in _between_marks(text) for one in _sentences(piece, language))
+    return [part for one in apart for part in cut(one.strip(), fits) if part]
+
+
+def stays(part: str) -> bool:
+    """Return whether a part of a text is no sentence: a mark between texts, or signs beside it."""
+    return not has_letters(part) or _MARKS_BETWEEN.fullmatch(part) is not None
+
+
+def without_marks(text: str) -> str:
+    """Return a text without the marks between texts, such as `BREAK`."""
+    return " ".join(piece for piece in _between_marks(text) if not stays(piece))
+
+
+def _between_marks(text: str) -> Iterator[str]:
+    """Yield the texts between A1111's marks, such as `BREAK`, and the marks.
+
+    Among words in capitals it is a word, such as `FIRE AND ICE`.
+    """
+    begin = 0
+    for found in _MARKS_BETWEEN.finditer(text):
+        before = _WORD_BEFORE.search(text, max(0, found.start() - _LONGEST_WORD), found.start())
+        beside = [one[0].strip() for one in (before, _WORD_BEHIND.match(text, found.end())) if one]
+        if not (all(map(str.isupper, beside)) and any(len(word) > 1 for word in beside)):
+            yield text[begin : found.start()]
+            yield found[0]
+            begin = found.end()
+    yield text[begin:]
 
 
 def _sentences(text: str, language: str) -> Iterator[str]:
     """Yield the sentences of a text, each with letters: of others, translators make some up."""
     marks = [int(number) for number in _MARKS.findall(text)]
     is_list = len(marks) > 1 and marks == list(range(1, len(marks) + 1))
-    pieces = iter(_ENDS.split(text))
     sentence, has_some = "", False
-    for piece in pieces:
-        whole, has_more = piece + next(pieces, ""), has_letters(piece)
+    for piece, end in _pieces(text):
+        whole, has_more = piece + end, has_letters(piece)
         is_next = has_some and (has_more or _MARK.match(whole))
         if is_next and not _goes_on(sentence, whole, language, is_list=is_list):
             yield sentence
@@ -98,6 +143,16 @@ def _sentences(text: str, language: str) -> Iterator[str]:
         sentence += whole
         has_some = has_some or has_more
     yield sentence
+
+
+def _pieces(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the pieces of a text, each with the signs at its end."""
+    begin = 0
+    for found in _ENDS.finditer(text):
+        if found["end"]:
+            yield text[begin : found.start()], found["end"]
+            begin = found.end()
+    yield text[begin:], ""
 
 
 def _goes_on(sentence: str, rest: str, language: str, *, is_list: bool) -> bool:
@@ -110,13 +165,16 @@ def _goes_on(sentence: str, rest: str, language: str, *, is_list: bool) -> bool:
     found, word = _LAST_WORD.search(sentence[-_LONGEST_WORD:]), _WORD.search(rest)
     if found is None:
         return False
-    last, following = found[1], word[0] if word else ""
+    last, following = found["word"], word[0] if word else ""
+    names = {last.lower(), f"{found['letter']}.{last}"}
     if is_list and last.isdigit():
         return True
     if language in _WITH_CAPITALS and following.istitle() and following.lower() in _OPENERS:
         return False
+    if not names.isdisjoint(_AND_SO_ON):
+        return not following[:1].isupper()
     if not _NUMBER.fullmatch(last):
-        return len(last) == 1 or last.lower() in _ABBREVIATIONS
+        return len(last) == 1 or not names.isdisjoint(_ABBREVIATIONS)
     if language not in _WITH_ORDINALS or last[3:].isdigit():  # four digits are a year
         return False
     return language in _WITH_CAPITALS or not following[:1].isupper()

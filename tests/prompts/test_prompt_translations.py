@@ -117,6 +117,21 @@ def test_a_prompt_that_failed_is_translated_anew() -> None:
     assert (found.texts, found.translated) == (again.texts, again.translated)
 
 
+def test_what_failed_says_of_which_text_its_translations_are() -> None:
+    """An edited sidecar keeps its note; a text that is edited in `_failed/` gets one."""
+    sidecar = f"prompt: {{}}\ntranslated_prompt: A bird\nrendered: {{{{translated_from: {BIRD}}}}}\n"
+    [same], [edited] = prompts(sidecar.format(BIRD)), prompts(sidecar.format("黄鹂"))
+    note = f"translated_prompt is of another prompt, '{BIRD}', and is rendered"
+    assert note in edited.notes[0]
+    left = sidecars.remainder_text([edited, same])
+    again, other = prompts(left)
+    assert (edited.notes, edited.translated) == (again.notes, again.translated)
+    assert ((), same.translated) == (other.notes, other.translated)
+    _, later = prompts(left.replace(f"prompt: {BIRD}", "prompt: 鱼", 1))
+    assert note in later.notes[0]
+    assert "rendered" not in sidecars.remainder_text(list(prompts("prompt: a bird")))
+
+
 def test_a_negative_prompt_without_effect() -> None:
     """Nobody needs to know that the model can't read it, as it has none."""
     [found] = prompts("prompt: a bird\nnegative_prompt: вода\nguidance_scale: 1")

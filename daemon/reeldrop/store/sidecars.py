@@ -53,10 +53,7 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
             block[key] = found
     if prompt.translated.by:
         block["translated"] = dict(prompt.translated.by)
-    originals = {**prompt.originals, **dict(prompt.translated.of)}
-    for key, _translation in prompt.translated.texts:
-        if key in originals:
-            block[TRANSLATED_FROM[key]] = originals[key]
+    block |= _translated_from(prompt)
     if prompt.swept:
         block["swept"] = dict(prompt.swept)
     if prompt.pictures:
@@ -73,6 +70,13 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
     return yaml_text.dump({**prompt.as_settings(), "rendered": block})
 
 
+def _translated_from(prompt: Prompt) -> dict[str, str]:
+    """Return the texts of which a prompt's translations are, by their names in the record."""
+    originals = {**prompt.originals, **dict(prompt.translated.of)}
+    keys = (key for key, _translation in prompt.translated.texts if key in originals)
+    return {TRANSLATED_FROM[key]: originals[key] for key in keys}
+
+
 def _without_nothing(record: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in record.items() if value not in (None, "")}
 
@@ -80,10 +84,16 @@ def _without_nothing(record: dict[str, object]) -> dict[str, object]:
 def remainder_text(prompts: list[Prompt]) -> str:
     """Return a prompt file with only these prompts, ready to be edited and dropped again.
 
-    It has no translations that were made: they would be those of other texts then.
+    It has no translations that were made: they would be those of other texts then. Of those that
+    were given, it says of which texts they are, as a sidecar does.
     """
     given = (dataclasses.replace(one, translated=one.translated.as_given()) for one in prompts)
-    return "---\n".join(yaml_text.dump(prompt.as_settings()) for prompt in given)
+    return "---\n".join(map(_left, given))
+
+
+def _left(prompt: Prompt) -> str:
+    of = _translated_from(prompt)
+    return yaml_text.dump({**prompt.as_settings(), **({"rendered": of} if of else {})})
 
 
 def found_in(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from harness.prompt_files import parse
 from reeldrop.base.job import Job, Prompt, Rendered
 from reeldrop.base.loras import UsedLora
 from reeldrop.base.roots import Root
+from reeldrop.base.translated import NOTHING_TRANSLATED, Translated
 from reeldrop.page.page import Page
 from reeldrop.store.results import Results
 from reeldrop.store.status import Rendering, State, Status, Waiting
@@ -74,13 +75,21 @@ class Shown:
         self._encoded: dict[tuple[int, str], Path] = {}
         self._count = 0
 
-    def publish(self, source: str, prompt: str, seed: int = 7, **changes: object) -> None:
+    def publish(
+        self,
+        source: str,
+        prompt: str,
+        seed: int = 7,
+        translated: Translated = NOTHING_TRANSLATED,
+        **changes: object,
+    ) -> None:
         """Publish a video of a prompt file."""
         self._count += 1
         job = Job(f"job{self._count}", PurePosixPath(source), Path("/nowhere"), ())
         settings: Mapping[str, object] = {**ARGUMENTS, **changes}
         arguments = tuple(settings.items())
         made = Prompt(1, prompt, "tiny", arguments, seed, 12.0, ("mp4",))  # type: ignore[arg-type]
+        made = dataclasses.replace(made, translated=translated)
         self._results.publish(job, made, self.rendered, self._encode)
 
     def _encode(self, path: Path, format: str, settings: str) -> None:
@@ -379,6 +388,27 @@ def test_prompt_files_for_the_inbox_are_read_there(seen: Browser, gallery: Path)
     assert "prompt: a\u2028b\npromt: x\n" == saved(seen, "bad.yaml")
     said = "[...document.querySelectorAll('.said')].at(-1).textContent"
     assert "with the pictures in _failed/bad.yaml.pictures beside it" in seen.ask(said)
+
+
+def test_a_saved_prompt_file_has_its_own_translation(seen: Browser, tmp_path: Path) -> None:
+    """Another prompt is translated anew; a take of a translation keeps what is said of it."""
+    made = Shown(tmp_path / "results")
+    of_another = Translated((("prompt", "A bird"),), of=(("prompt", "鸟"),))
+    made.publish("a.yaml", "鱼", translated=of_another, negative_prompt="水")
+    seen.open(made.write())
+    seen.click(".card .poster")
+    seen.driver.find_element("xpath", "//button[.='Another take']").click()
+    (take,) = parse(saved(seen, "鱼-take.yaml"), "a.yaml").prompts
+    assert ("鱼", of_another) == (take.prompt, take.translated)
+    assert "translated_prompt is of another prompt, '鸟'" in "".join(take.notes)
+    seen.click(".said button")
+    seen.driver.find_element("xpath", "//summary[.='Same settings, new prompt']").click()
+    box = seen.driver.find_element("css selector", "#view textarea")
+    box.clear()
+    box.send_keys("狗")
+    seen.driver.find_element("xpath", "//button[.='Save the prompt file']").click()
+    (other,) = parse(saved(seen, "狗.yaml"), "a.yaml").prompts
+    assert ("狗", NOTHING_TRANSLATED, ()) == (other.prompt, other.translated, other.notes)
 
 
 def test_it_says_what_the_service_does_and_what_failed(seen: Browser, tmp_path: Path) -> None:

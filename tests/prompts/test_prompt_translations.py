@@ -119,7 +119,9 @@ def test_a_prompt_that_failed_is_translated_anew() -> None:
 
 def test_what_failed_says_of_which_text_its_translations_are() -> None:
     """An edited sidecar keeps its note; a text that is edited in `_failed/` gets one."""
-    sidecar = f"prompt: {{}}\ntranslated_prompt: A bird\nrendered: {{{{translated_from: {BIRD}}}}}\n"
+    sidecar = (
+        f"prompt: {{}}\ntranslated_prompt: A bird\nrendered: {{{{translated_from: {BIRD}}}}}\n"
+    )
     [same], [edited] = prompts(sidecar.format(BIRD)), prompts(sidecar.format("黄鹂"))
     note = f"translated_prompt is of another prompt, '{BIRD}', and is rendered"
     assert note in edited.notes[0]

@@ -34,14 +34,23 @@
 
   const withoutSeed = ({ seed, ...rest }) => rest;
 
-  // The same prompt and settings with a seed that is drawn anew.
-  reeldrop.saveAnotherTake = (video) =>
-    reeldrop.save(`${video.name}-take.yaml`, text(withoutSeed(video.own)), into("") + beside(video));
+  // Of which texts its translations are: else nobody would hear that they are of others.
+  const translated = ({ rendered }) => {
+    const of = Object.entries(rendered).filter(([key]) => key.includes("translated_from"));
+    return of.length ? { rendered: Object.fromEntries(of) } : {};
+  };
 
-  // The same settings and seed for another prompt.
+  // The same prompt and settings with a seed that is drawn anew.
+  reeldrop.saveAnotherTake = (video) => {
+    const content = text({ ...withoutSeed(video.own), ...translated(video) });
+    reeldrop.save(`${video.name}-take.yaml`, content, into("") + beside(video));
+  };
+
+  // The same settings and seed for another prompt, which the translation is not of.
   reeldrop.saveNewPrompt = (video, prompt) => {
     const name = prompt.trim().slice(0, 40).replace(/[^\p{L}\p{N}]+/gu, "_") || "prompt";
-    const content = text({ ...video.own, prompt: prompt.trim() });
+    const { translated_prompt: _, ...own } = video.own;
+    const content = text({ ...own, prompt: prompt.trim(), ...translated(video) });
     reeldrop.save(`${name}.yaml`, content, into("") + beside(video));
   };
 

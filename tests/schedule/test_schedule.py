@@ -573,36 +573,36 @@ SITUATIONS: dict[str, tuple[View, Decision]] = {
         Wait(),
     ),
     "nothing to do, for a while": (
-        view(renderers=(RendererView(idle_seconds=599, memory=memory(loaded("m"))),), **UNLOADS),
+        view(renderers=(RendererView(idle_since=-599, memory=memory(loaded("m"))),), **UNLOADS),
         Wait(),
     ),
     "nothing to do for long": (
         view(
-            renderers=(RendererView(idle_seconds=600, memory=memory(kept("o"), loaded("m"))),),
+            renderers=(RendererView(idle_since=-600, memory=memory(kept("o"), loaded("m"))),),
             **UNLOADS,
         ),
         Release(0, "m", keeps=True),
     ),
     "nothing to do for long, and no room in host memory": (
         view(
-            renderers=(RendererView(idle_seconds=600, memory=memory(loaded("m"), host=9)),),
+            renderers=(RendererView(idle_since=-600, memory=memory(loaded("m"), host=9)),),
             **UNLOADS,
         ),
         Release(0, "m", keeps=False),
     ),
     "nothing to do for long, and the device is free": (
-        view(renderers=(RendererView(idle_seconds=600, memory=memory(kept("m"))),), **UNLOADS),
+        view(renderers=(RendererView(idle_since=-600, memory=memory(kept("m"))),), **UNLOADS),
         Wait(),
     ),
     "nothing to do for long, on a CPU": (
-        view(renderers=(RendererView(idle_seconds=600, memory=in_host(resident("m"))),), **UNLOADS),
+        view(renderers=(RendererView(idle_since=-600, memory=in_host(resident("m"))),), **UNLOADS),
         Release(0, "m", keeps=False),
     ),
     "all that waits can't go on for long": (
         view(
             file("a", kind=16, model="n"),
             unusable=frozenset("n"),
-            renderers=(RendererView(idle_seconds=600, memory=in_host(resident("m"))),),
+            renderers=(RendererView(idle_since=-600, memory=in_host(resident("m"))),),
             **UNLOADS,
         ),
         Release(0, "m", keeps=False),
@@ -620,7 +620,7 @@ SITUATIONS: dict[str, tuple[View, Decision]] = {
     "models leave in a long pause": (
         view(
             job("a"),
-            renderers=(RendererView(idle_seconds=600, memory=in_host(resident("m"))),),
+            renderers=(RendererView(idle_since=-600, memory=in_host(resident("m"))),),
             conditions=replace(HELD, unload_seconds=600.0),
         ),
         Release(0, "m", keeps=False),
@@ -707,7 +707,7 @@ SITUATIONS: dict[str, tuple[View, Decision]] = {
         view(
             job("a", of("n")),
             sizes=SIZES,
-            renderers=(replace(TIGHT, idle_seconds=60.0), replace(HAS_N, is_busy=True, **INF)),
+            renderers=(replace(TIGHT, idle_since=-60.0), replace(HAS_N, is_busy=True, **INF)),
             **PATIENT,
         ),
         Release(0, "m", keeps=True),
@@ -930,7 +930,7 @@ SITUATIONS: dict[str, tuple[View, Decision]] = {
     ),
     "one of several has had nothing to do for long": (
         view(
-            renderers=(BUSY, RendererView(idle_seconds=600, memory=in_host(resident("m")))),
+            renderers=(BUSY, RendererView(idle_since=-600, memory=in_host(resident("m")))),
             **UNLOADS,
         ),
         Release(1, "m", keeps=False),

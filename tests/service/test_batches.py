@@ -366,13 +366,13 @@ def test_the_next_batch_is_handed_over_before_the_end_of_this_one() -> None:
 def test_models_that_leave_one_by_one_do_not_begin_the_time_without_work_anew() -> None:
     """All of them leave at its end."""
     bench = Workbench(Orders(), 600, Forecast())
-    assert 0 == bench.view(NOW).idle_seconds
+    assert 0 == bench.view(NOW).idle_seconds(NOW)
     bench.release("m", keeps=False)
     assert bench.view(NOW + 60).is_busy
     bench.clear()
-    assert 61 == bench.view(NOW + 61).idle_seconds
+    assert 61 == bench.view(NOW + 61).idle_seconds(NOW + 61)
     bench.load("m")
-    assert 0 == bench.view(NOW + 62).idle_seconds
+    assert 0 == bench.view(NOW + 62).idle_seconds(NOW + 62)
 
 
 def test_nothing_is_handed_over_while_a_model_is_loaded() -> None:

@@ -38,6 +38,7 @@ from reeldrop.prompts.rules import ModelRules
 from reeldrop.schedule import schedule
 from reeldrop.schedule.view import (
     Conditions,
+    RendererView,
 )
 from reeldrop.service.benches import Benches
 from reeldrop.service.feeding import Feeder
@@ -46,6 +47,7 @@ from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Limits
 from reeldrop.service.models import Models
 from reeldrop.service.translations import Translations
+from reeldrop.service.workbench import Workbench
 from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -302,6 +304,41 @@ def test_a_job_is_looked_at_again_only_when_it_has_changed(
     assert 6 == len(world.jobs.opened)
     assert all(bench.batch is not None for bench in (world.bench, *others))
     assert len(looks) < 100, "each was looked at for each of 30 batches"
+
+
+def test_a_renderer_is_looked_at_again_only_when_it_has_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or each event of one of hundreds of renderers would cost a look at all of them."""
+    benches = [
+        world.bench,
+        *(
+            world.feeder.benches.join(RendererJoined(f"{n}", base_fleet.Device("")), Fleet(), 600)
+            for n in range(99)
+        ),
+    ]
+    for bench in benches:
+        bench.memory = world.device.memory
+    world.drop("a.yaml", 50)
+    looks: list[str] = []
+    view = Workbench.view
+
+    def noted(bench: Workbench, *given: Any) -> RendererView:
+        looks.append(bench.id)
+        return view(bench, *given)
+
+    monkeypatch.setattr(Workbench, "view", noted)
+    while world.feeder.feed(world.now, world.conditions):
+        world.now += 0.1
+    assert 50 == sum(bench.batch is not None for bench in benches)
+    assert 50 == sum(bench.is_busy for bench in benches)
+    assert len(looks) < 300, "all were looked at for each of 50 batches"
+    looks.clear()
+    for bench in benches[:50]:
+        world.now += 1
+        bench.batch_done(world.now)
+        world.feeder.feed(world.now, world.conditions)
+    assert len(looks) <= 2 * 50, "idle ones were looked at again and again"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")

@@ -114,7 +114,7 @@ def _is_left(view: View, renderer: int, model: str, line: Iterable[Waiting]) -> 
     own, size = view.renderers[renderer], view.sizes.get(model, 0)
     processes = view.processes.get(model, 1)
     is_overdue = any(view.waits.get(waiting.id, 0.0) >= most for waiting in wanted)
-    is_overdue |= not own.is_busy and own.idle_seconds >= most
+    is_overdue |= not own.is_busy and own.idle_seconds(view.now) >= most
     release = models.make_room(renderer, own.memory, model, size, processes)
     is_dear = release is not None and not is_overdue
     others = [

@@ -104,7 +104,7 @@ def _line(view: View) -> list[Waiting]:
 def _rest(view: View, renderer: int) -> Wait | Release:
     """Return what to do while nothing can begin: unload models after a while."""
     found = view.renderers[renderer]
-    if found.is_busy or found.idle_seconds < view.conditions.unload_seconds:
+    if found.is_busy or found.idle_seconds(view.now) < view.conditions.unload_seconds:
         return Wait()
     return models.unload(renderer, found.memory) or Wait()
 

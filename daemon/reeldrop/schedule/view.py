@@ -32,7 +32,7 @@ class RendererView:
 
     is_busy: whether it has anything in hand
     seconds_left: how long that takes at least; infinite if unknown, or if another batch follows
-    idle_seconds: for how long it has had nothing in hand
+    idle_since: since when it has had nothing in hand; infinite if it has
     kind: the kind of its device; empty if all are alike
     loading: the model that it is loading
     unusable: the models that it can't use for now, though others may
@@ -45,7 +45,7 @@ class RendererView:
 
     is_busy: bool = False
     seconds_left: float = 0.0
-    idle_seconds: float = 0.0
+    idle_since: float = math.inf
     memory: Memory = field(default_factory=Memory)
     kind: str = ""
     loading: str = ""
@@ -66,6 +66,10 @@ class RendererView:
         ):
             return False
         return not self.is_held and waiting.model not in self.unusable
+
+    def idle_seconds(self, now: float) -> float:
+        """Return for how long it has had nothing in hand."""
+        return max(0.0, now - self.idle_since)
 
     def free_in(self, now: float) -> float:
         """Return in how many seconds it will probably have nothing in hand; infinite if unknown.
@@ -227,7 +231,7 @@ class View:
     processes: how many processes load a model, where there are several
     waits: how long jobs and files have waited while later ones of loaded models went first, or
         were left to quicker renderers
-    now: the time, by the clock of `RendererView.free_at`
+    now: the time, by the clock of `RendererView.free_at` and `idle_since`
     """
 
     renderers: tuple[RendererView, ...]

@@ -7,7 +7,7 @@ Knows and connects all stages. Does not know the commands.
 follows when a model was loaded or could not be, `losses` what follows when a renderer is lost;
 `report` tells systemd, and whoever asks. `benches` has a `workbench` for each renderer, and
 `feeding` keeps them busy; `models` says which models can't be used, `health` which places fail what
-others render, `elsewhere` where a prompt may go instead.
+others render, `elsewhere` where a prompt may go instead, and `sight` what renderers look like.
 
 `jobs` has all jobs in hand, by what is done with them: `open_jobs` opens and closes them (`opened`
 is one, `opening` makes it), `batches` hands out their prompts and takes what comes back, `loads`

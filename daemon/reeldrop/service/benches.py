@@ -43,6 +43,8 @@ class Benches:
         self._forecast = forecast
         self._is_patient = is_patient
         self._benches: dict[str, Workbench] = {}
+        self._changed: set[Workbench] = set()
+        self._busy: set[Workbench] = set()
         self.outlives = False
         self.trouble = ""
         self.is_hopeless = False
@@ -69,15 +71,34 @@ class Benches:
             joined.id,
             joined.device,
             is_own=not fleet.can_lose,
+            changed=self._note_change,
         )
         self._benches[joined.id] = bench
+        self._note_change(bench)
         self._forecast.join(joined.id, bench.kind)
         return bench
 
     def leave(self, renderer: str) -> Workbench | None:
         """Take away the workbench of a renderer, and return it; None if it has left before."""
         self._forecast.leave(renderer)
-        return self._benches.pop(renderer, None)
+        bench = self._benches.pop(renderer, None)
+        if bench is not None:
+            self._busy.discard(bench)
+        return bench
+
+    def _note_change(self, bench: Workbench) -> None:
+        if self._benches.get(bench.id) is not bench:  # it is being made, or has left
+            return
+        self._changed.add(bench)
+        if bench.is_busy:
+            self._busy.add(bench)
+        else:
+            self._busy.discard(bench)
+
+    def take_changed(self) -> set[Workbench]:
+        """Return the workbenches on which something has changed since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def lose(self, device: Device, now: float) -> None:
         """Record that a renderer was lost: one on such a device will probably replace it."""
@@ -132,12 +153,12 @@ class Benches:
     @property
     def are_busy(self) -> bool:
         """Whether all have something in hand."""
-        return all(bench.is_busy for bench in self)
+        return len(self._busy) == len(self._benches)
 
     @property
     def is_any_busy(self) -> bool:
         """Whether one has something in hand."""
-        return any(bench.is_busy for bench in self)
+        return bool(self._busy)
 
     @property
     def is_any_rendering(self) -> bool:

@@ -42,6 +42,13 @@ class Elsewhere:
         fits = prompt is None or self.jobs.together(prompt, bench.kind)
         return bool(fits) and model not in self.models.unusable(bench.id, now)
 
+    def held(self, now: float) -> frozenset[Workbench]:
+        """Return the renderers that get nothing for now."""
+        if not (suspected := self.health.suspected()):  # as nearly always
+            return frozenset()
+        there = (bench for bench in self.benches if bench.place in suspected)
+        return frozenset(bench for bench in there if self.is_held(bench, now))
+
     def is_held(self, bench: Workbench, now: float) -> bool:
         """Return whether a renderer gets nothing for now: others try what failed at its place."""
         failures = self.health.failures(bench.place)

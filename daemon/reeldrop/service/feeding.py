@@ -32,6 +32,7 @@ from reeldrop.service import outlook
 from reeldrop.service.benches import Benches
 from reeldrop.service.jobs import Jobs
 from reeldrop.service.models import Models
+from reeldrop.service.sight import Sight
 from reeldrop.service.workbench import Workbench
 from reeldrop.store import job_files
 from reeldrop.store.spool import Spool
@@ -61,7 +62,7 @@ class Feeder:
 
     models: those that can't be used for now
     waits: how long something has waited for its model, or for a quicker renderer
-    is_held: returns whether a renderer gets nothing for now, though it is idle
+    held: returns the renderers that get nothing for now, though they are idle
     size: returns how many bytes the weights of a model take; 0 if that is unknown
     processes: how many processes load a model, where there are several
     """
@@ -72,20 +73,17 @@ class Feeder:
     benches: Benches
     models: Models
     waits: Waits = field(default_factory=Waits)
-    is_held: Callable[[Workbench, float], bool] = lambda _bench, _now: False
+    held: Callable[[float], frozenset[Workbench]] = lambda _now: frozenset()
     size: Callable[[str], int] = lambda _model: 0
     processes: Mapping[str, int] = field(default_factory=dict)
+    _sight: Sight = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_sight", Sight(self.benches, self.models, self.held))
 
     def look(self, now: float) -> Seen:
         """Return what the steps until the next event have in common."""
-        benches = tuple(self.benches)
-        return Seen(benches, [self._view(bench, now) for bench in benches])
-
-    def _view(self, bench: Workbench, now: float) -> RendererView:
-        found = bench.view(now, self.models.unusable(bench.id, now))
-        if self.is_held(bench, now):
-            return replace(found, is_busy=True, seconds_left=math.inf, is_held=True)
-        return found
+        return Seen(*self._sight.look(now))
 
     def feed(self, now: float, conditions: Conditions, seen: Seen | None = None) -> bool:
         """Take a step towards the next batch, or hand it over; return whether there was a step.
@@ -167,7 +165,7 @@ class Feeder:
             seen.jobs.clear()
         if not isinstance(decision, Open | PutBack):
             number = decision.renderer
-            seen.renderers[number] = self._view(seen.benches[number], now)
+            seen.renderers[number] = self._sight.view(seen.benches[number], now)
         if seen.spool or not isinstance(decision, Render):  # a batch changes the turns of groups
             seen.spool = None
         return True

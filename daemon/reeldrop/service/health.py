@@ -90,6 +90,10 @@ class Health:
         found = self._places.get(place)
         return list(found.values()) if found and len(found) >= MOST else []
 
+    def suspected(self) -> list[str]:
+        """Return the places that are suspected."""
+        return [place for place in self._places if self.failures(place)]
+
     def suspicion(self, place: str) -> str:
         """Return why a place is suspected, in words; empty if it is not."""
         found = self.failures(place)
@@ -97,11 +101,11 @@ class Health:
 
     def broken(self) -> list[tuple[str, str]]:
         """Return the places that are broken, each with the last renderer that was there."""
-        suspected = ((place, self.failures(place)) for place in self._places)
+        suspected = ((place, self.failures(place)) for place in self.suspected())
         return [
             (place, found[-1].renderer)
             for place, found in suspected
-            if found and all(failure.works_elsewhere for failure in found)
+            if all(failure.works_elsewhere for failure in found)
         ]
 
     def forget(self, place: str) -> None:

@@ -187,6 +187,12 @@ class Models:
             if renderer in found and now < found[renderer].due and not self.refusal(model, now)
         )
 
+    def all_unusable(self, now: float) -> dict[str, frozenset[str]]:
+        """Return what each renderer can't use for now; none that can use all."""
+        renderers = {renderer for found in self._troubles.values() for renderer in found}
+        unusable = {renderer: self.unusable(renderer, now) for renderer in renderers}
+        return {renderer: models for renderer, models in unusable.items() if models}
+
     def is_excluded(self, model: str, renderer: str) -> bool:
         """Return whether a renderer can never use a model."""
         found = self._troubles.get(model, {}).get(renderer)

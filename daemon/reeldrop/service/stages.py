@@ -240,7 +240,7 @@ class Stages:
             self.benches,
             self.models,
             self.waits,
-            self.elsewhere.is_held,
+            self.elsewhere.held,
             sizes.of,
             {name: profile.gpus for name, profile in config.models.items() if profile.gpus > 1},
         )

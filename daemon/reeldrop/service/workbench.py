@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from reeldrop.base.fleet import Device
@@ -15,7 +15,7 @@ from reeldrop.base.job import Batch, Job
 from reeldrop.base.residents import Memory
 from reeldrop.host import ending
 from reeldrop.host.ending import StallWatch
-from reeldrop.schedule.view import AHEAD_SECONDS, RendererView
+from reeldrop.schedule.view import RendererView
 from reeldrop.service.forecast import Forecast
 from reeldrop.store.status import State
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 
 _UNKNOWN = Device("")
+
+_SEEN = frozenset({"batch", "coming", "warm_up", "loading", "releasing", "memory", "step"})
+"""What a renderer is seen to have; no change of these can be forgotten to be told."""
 
 
 class Workbench:
@@ -44,6 +47,7 @@ class Workbench:
     step: the last step done
     preview: what the batch in hand looks like so far; empty if that is unknown
     sign: changes while a renderer of another process reads or writes
+    changed: called with this workbench when what `view` returns may have changed
     """
 
     def __init__(
@@ -55,7 +59,9 @@ class Workbench:
         device: Device = _UNKNOWN,
         *,
         is_own: bool = True,
+        changed: Callable[[Workbench], None] = lambda _bench: None,
     ) -> None:
+        self._changed = changed
         self.id = id
         self.device = device
         self.kind = device.kind
@@ -78,9 +84,11 @@ class Workbench:
         self.began = 0.0
         self._cancelled: weakref.WeakSet[Batch] = weakref.WeakSet()
         self._idle_since = math.inf
-        self._seen = RendererView()
-        self._seen_as: tuple[object, ...] = ()
-        self._seen_until = -math.inf
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name in _SEEN:
+            self._changed(self)
 
     @property
     def is_busy(self) -> bool:
@@ -178,16 +186,6 @@ class Workbench:
 
         unusable: the models that it can't use for now
         """
-        what = (self.batch, self.coming, self.warm_up, self.loading, self.releasing)
-        key = (*what, self.step, self.memory, unusable)
-        if key != self._seen_as or now >= self._seen_until:  # else, of hundreds, most are the same
-            self._seen = self._viewed(now, unusable)
-            is_known = self._seen.is_busy and not self._seen.is_free
-            left = self._seen.seconds_left - AHEAD_SECONDS if is_known else -math.inf
-            self._seen_as, self._seen_until = key, now + left
-        return self._seen
-
-    def _viewed(self, now: float, unusable: frozenset[str]) -> RendererView:
         seconds_left = 0.0
         is_idle = not (self.batch or self.warm_up or self.loading)  # also while a model leaves
         self._idle_since = min(self._idle_since, now) if is_idle else math.inf
@@ -196,13 +194,12 @@ class Workbench:
             if self.batch is not None and self.coming is None and self.step:
                 steps_left = max(0, self.batch.steps - self.step)
                 seconds_left = steps_left * self._seconds_per_step(now)
-        idle_seconds = max(0.0, now - self._idle_since)
         is_rendering = self.batch is not None or self.warm_up is not None
         forecast = self._forecast
         return RendererView(
             self.is_busy,
             seconds_left,
-            idle_seconds,
+            self._idle_since,
             self.memory,
             self.kind,
             self.loading or "",

@@ -24,7 +24,9 @@ from reeldrop.store.spool import Spool
 from reeldrop.tune import tuned, tuning
 from reeldrop.tune.tuned import Finding
 from reeldrop.tune.tuning import Tuner
+from structlog.testing import capture_logs
 from torch._dynamo.utils import counters
+from torch._inductor import cpp_builder
 
 WAYS = [name for name, _ in fast.worth_a_try("cpu") if name != "compile"]
 """What the tiny pipeline is tuned with: the compiler would take more than a minute each time."""
@@ -153,6 +155,24 @@ def write_config_of_wan(site: Site, folder: Path, frames: int, steps: int, **swi
     (site.folder / "config.yaml").write_text(
         WAN.format(folder=folder, speed=speed, frames=frames, steps=steps)
     )
+
+
+def test_what_can_not_be_compiled_is_told_from_what_is_not_faster(
+    site: Site, wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the C++ compiler is missing, which can be installed."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(compiled.CACHE, str(tmp_path / "cache"))
+    cpp_builder.cpp_compiler_search.cache_clear()  # of another test
+    write_config_of_wan(site, wan_pipeline, frames=1, steps=1, compile="blocks")
+    tuner = tuner_of("wan", site.folder / "config.yaml")
+    with capture_logs() as events:
+        (trial,) = [one for one in tuner.trials() if one.what == "compile blocks"]
+    assert (False, None) == (trial.taken, trial.seconds)
+    assert "the model could not be compiled, as the log says" == trial.verdict
+    [said] = [event for event in events if event["event"] == "not_compiled"]
+    assert "InvalidCxxCompiler" in said["reason"]
+    assert {} == tuner.speed
 
 
 def test_what_shows_something_else_is_not_taken(
@@ -361,23 +381,6 @@ def test_the_command_tunes_and_the_daemon_uses_it(site: Site) -> None:
     events = [json.loads(line) for line in drained.stdout.splitlines()]
     (path,) = [event for event in events if event["event"] == "fast_path"]
     assert [name for name, is_on in finding.speed.items() if is_on] == path["taken"]
-
-
-def test_what_can_not_be_compiled_is_told_from_what_is_not_faster(
-    site: Site, wan_pipeline: Path, tmp_path: Path
-) -> None:
-    """Here the C++ compiler is missing, which can be installed."""
-    write_config_of_wan(site, wan_pipeline, frames=1, steps=1, compile="blocks")
-    missing = {"PATH": str(tmp_path), compiled.CACHE: str(tmp_path / "cache")}
-    done = site.command("tune", "--rounds", "1", "--json", env={**os.environ, **missing})
-    assert 0 == done.returncode, done.stderr
-    (trial,) = [one for one in json.loads(done.stdout)["trials"] if one["what"] == "compile blocks"]
-    assert (False, None) == (trial["taken"], trial["seconds"])
-    assert "compile blocks: the model could not be compiled, as the log says" in done.stderr
-    assert "not_compiled" in done.stderr
-    assert "InvalidCxxCompiler" in done.stderr
-    [found] = tuned.read(site.spool)["wan"].values()
-    assert {} == found.speed
 
 
 def test_no_daemon_is_at_work_meanwhile(site: Site) -> None:

@@ -284,19 +284,21 @@ _nasty_parts = st.sampled_from(
 _names = st.lists(_byte_names | _text_names | _nasty_parts, min_size=1, max_size=3).map(b"/".join)
 
 
-@settings(max_examples=60, deadline=None)
-@given(_names, st.sampled_from([b".txt", b".YAML", b".mp4"]))
-@example(b"_failed/x", b".txt")
-@example(b"a" * 251, b".txt")
-@example(b"..../....", b".txt")
-@example(b"\xff" * 200, b".txt")
-@example("\N{COMBINING ACUTE ACCENT}".encode() * 120, b".txt")
-def test_any_file_name_stays_inside_of_the_results(name: bytes, suffix: bytes) -> None:
-    """A file of any name is filed away inside the results, or ignored."""
-    parts = [part for part in name.split(b"/") if part not in (b".", b"..", b"")]
+_suffixes = st.sampled_from([b".txt", b".YAML", b".mp4"])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(_names, _suffixes), min_size=2, max_size=12))
+@example([(b"_failed/x", b".txt"), (b"a" * 251, b".txt"), (b"..../....", b".txt")])
+@example([(b"\xff" * 200, b".txt"), ("\N{COMBINING ACUTE ACCENT}".encode() * 120, b".txt")])
+def test_any_file_name_stays_inside_of_the_results(named: list[tuple[bytes, bytes]]) -> None:
+    """Files of any names are filed away inside the results, or ignored."""
     with a_place() as place:
-        if parts and drop(place, b"/".join(parts) + suffix, "prompt: a\n"):
-            assert_filed_away(place, *place.work_through())
+        for name, suffix in named:
+            parts = [part for part in name.split(b"/") if part not in (b".", b"..", b"")]
+            if parts:
+                drop(place, b"/".join(parts) + suffix, "prompt: a\n")
+        assert_filed_away(place, *place.work_through())
 
 
 def units(path: PurePosixPath | str) -> int:

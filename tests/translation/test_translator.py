@@ -114,31 +114,41 @@ def asked() -> Asked:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Asked]:
-    """A translator for several tests: its process takes long to begin."""
+def mark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that exists once the first process of `running` was killed."""
+    return tmp_path_factory.mktemp("killed") / "mark"
+
+
+@pytest.fixture(scope="module")
+def running(mark: Path) -> Iterator[Asked]:
+    """A translator for several tests: its process takes long to begin. The first is killed.
+
+    It runs in a folder where strangers have put a module.
+    """
+    worker = " ".join(process.COMMAND)
+    killed = f'if [ -e "$0" ]; then exec {worker}; fi; touch "$0"; kill -9 $$'
+    (mark.parent / "json.py").write_text("raise SystemExit")
     asked = Asked()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "COMMAND", ("sh", "-c", killed, str(mark)))
+        patch.chdir(mark.parent)
+        asked.answer(prompt(1, "水印"))  # it begins
     yield asked
     asked.translator.close()
 
 
-def test_a_kill_loses_nothing(
-    asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_loses_nothing(running: Asked, mark: Path) -> None:
     """Another process takes its place; what was translated once is known at once."""
-    worker = " ".join(process.COMMAND)
-    killed = f'if [ -e "$0" ]; then exec {worker}; fi; touch "$0"; kill -9 $$'
-    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", killed, str(tmp_path / "mark")))
-    (tmp_path / "json.py").write_text("raise SystemExit")  # what strangers put there is not run
-    monkeypatch.chdir(tmp_path)
-    both = prompt(1, BIRD, "水印"), prompt(2, "a red ball")
-    assert [None, both[1]] == list(map(asked.translator.known, both))
-    (first, failure), (second, _) = asked.answer(*both)
+    assert mark.exists()
+    assert ("watermark", "") == running.answer(prompt(1, "水印"))[0][0].texts
+    both = prompt(1, "一条蓝色的鱼在夜里飞", "水印"), prompt(2, "a red ball")
+    assert [None, both[1]] == list(map(running.translator.known, both))
+    (first, failure), (second, _) = running.answer(*both)
     assert failure is None
-    assert ("A great bird rises with the wind", "watermark") == first.texts
+    assert ("A blue fish flying at night", "watermark") == first.texts
     assert (("zh", "zh_en"),) == first.translated.by
     assert both[1] == second
-    assert first == asked.translator.known(both[0])
-    asked.translator.close()
+    assert first == running.translator.known(both[0])
 
 
 @pytest.mark.parametrize(

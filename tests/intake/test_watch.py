@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import queue
+import threading
+import time
 import warnings
 from pathlib import Path
 
+from harness.processes import await_that
 from reeldrop.intake.watch import Watch
 
 
@@ -24,3 +28,22 @@ def test_warnings_that_quote_all_folders_are_not_kept(tmp_path: Path) -> None:
             warnings.warn_explicit("news", RuntimeWarning, "a.py", 1, "a.watchdog", of_others)
     assert [] == [text for text in kept if text != "version"]
     assert ["news"] == [str(warning.message) for warning in seen]
+
+
+def test_its_end_is_not_awaited(tmp_path: Path) -> None:
+    """A service stops half a second sooner. Nothing is told afterwards, and no thread stays."""
+    inbox, before = tmp_path / "inbox", {*threading.enumerate()}
+    inbox.mkdir()
+    heard = queue.SimpleQueue[None]()
+    watch = Watch(inbox, lambda: heard.put(None))
+    for _ in range(500):  # until the library has certainly read one of them
+        (inbox / "a.txt").touch()
+        (inbox / "a.txt").rename(tmp_path / "claimed.txt")
+    began = time.monotonic()
+    watch.close()
+    assert time.monotonic() - began < 0.25
+    while not heard.empty():
+        heard.get()
+    (inbox / "b.txt").touch()
+    await_that(lambda: before >= {*threading.enumerate()}, "the end of its threads")
+    assert heard.empty()

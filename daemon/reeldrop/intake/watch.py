@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +28,13 @@ class Watch:
         from watchdog.observers.inotify import InotifyObserver
 
         renamed = self.renamed = set[str]()
+        is_closed = self._is_closed = threading.Event()
 
         class Waker(FileSystemEventHandler):
             def on_any_event(self, event: FileSystemEvent) -> None:
                 if event.event_type in ("opened", "closed_no_write"):  # our own reads
+                    return
+                if is_closed.is_set():
                     return
                 if event.event_type != "attrib" and not event.is_directory:
                     self._note(event)
@@ -53,11 +57,17 @@ class Watch:
 
     def is_alive(self) -> bool:
         """Return whether events can still arrive."""
-        return self._observer.is_alive() and all(e.is_alive() for e in self._observer.emitters)
+        threads = (self._observer, *self._observer.emitters)
+        return not self._is_closed.is_set() and all(thread.is_alive() for thread in threads)
 
     def close(self) -> None:
-        self._observer.stop()
-        self._observer.join()
+        """Call `wake` no more, and end the library's threads without a wait for them.
+
+        One of them may sleep for half a second after a rename, until the other half of that event
+        would have come.
+        """
+        self._is_closed.set()
+        threading.Thread(target=self._observer.stop, name="watch", daemon=True).start()
 
 
 def _below(folder: Path, path: str | bytes) -> str:

@@ -63,7 +63,7 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
             output.note(line)
     else:
         print(f"{output.printable(file)}: {count} video{'s' if count > 1 else ''}")
-        for text in (*map(str, translations), *long_texts):
+        for text in dict.fromkeys((*map(str, translations), *long_texts)):
             print(output.printable(text))
         for note in dict.fromkeys(note for prompt in prompts for note in prompt.notes):
             output.note(note)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Translation(NamedTuple):
-    """A text, its language, and its translation; or why there is none.
+    """A text, its language, and its translation; or why there is none, or one of a part only.
 
     fails: whether it was tried in vain
     """
@@ -30,7 +30,8 @@ class Translation(NamedTuple):
     fails: bool = False
 
     def __str__(self) -> str:
-        return f"{self.language}: {self.text} -> {self.translated or self.problem}"
+        why = f" ({self.problem})" if self.translated and self.problem else ""
+        return f"{self.language}: {self.text} -> {self.translated or self.problem}{why}"
 
 
 def of(prompts: Sequence[Prompt], config: Config) -> list[Translation]:
@@ -42,10 +43,11 @@ def of(prompts: Sequence[Prompt], config: Config) -> list[Translation]:
     needed = list(dict.fromkeys(_needed(prompts, config)))
     sources = translators.sources(config)
     there = {language: one for language, one in sources.items() if source.is_there(one)}
-    asked = [(prompt, text, language) for prompt, text, language in needed if language in there]
-    made = iter(_made([prompt for prompt, _, _ in asked], config) if asked else ())
+    asked = [(prompt, key) for prompt, key, language in needed if language in there]
+    made = iter(_made(asked, config) if asked else ())
     found = []
-    for _, text, language in needed:
+    for prompt, key, language in needed:
+        text = prompt.originals[key]
         if language in there:
             translated, problem = next(made)
             found.append(Translation(text, language, translated, problem, bool(problem)))
@@ -56,24 +58,27 @@ def of(prompts: Sequence[Prompt], config: Config) -> list[Translation]:
 
 
 def _needed(prompts: Sequence[Prompt], config: Config) -> Iterator[tuple[Prompt, str, str]]:
-    """Yield each text, as the prompt of a video of its own, with its language."""
+    """Yield each text as the only one of a video of its own, with its key and its language."""
     for prompt in prompts:
         reads = config.models[prompt.model].languages
-        for text in texts(prompt).values():
+        for key, text in texts(prompt).items():
             language = detection.language(text, config.translate, reads)
             if language is not None:
-                yield Prompt(0, text, prompt.model, (), 0, 1, ()), text, language
+                first, others = (text, ()) if key == "prompt" else ("", ((key, text),))
+                yield Prompt(0, first, prompt.model, others, 0, 1, ()), key, language
 
 
-def _made(prompts: Sequence[Prompt], config: Config) -> list[tuple[str, str]]:
+def _made(asked: Sequence[tuple[Prompt, str]], config: Config) -> list[tuple[str, str]]:
+    """Return the translation of a text of each prompt, and what is wrong with it."""
     answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
     sources, reads = translators.sources(config), translators.reads(config)
     translator = Translator(sources, reads, answers.put, retry_seconds=config.retry_seconds)
-    translator.ask("check", prompts)
+    translator.ask("check", [prompt for prompt, _ in asked])
     try:
         results = answers.get().results
     finally:
         translator.close()
     return [
-        (prompt.texts[0], "") if error is None else ("", str(error)) for prompt, error in results
+        (dict(prompt.translated.texts).get(key, ""), "" if error is None else str(error))
+        for (_, key), (prompt, error) in zip(asked, results, strict=True)
     ]

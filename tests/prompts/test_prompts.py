@@ -692,7 +692,7 @@ def test_the_largest_prompt_is_made_again_from_its_sidecar() -> None:
     for character in ("\U0001f600", "\u2028", "\x07", "a ", "a\n"):
         text = f"x{character * rules.LONGEST_TEXT}"[: rules.LONGEST_TEXT - 1] + "x"
         prompt = one(yaml_text.dump({"prompt": text, "negative_prompt": text}))
-        rendered = replace(RENDERED, ignored_text=text, ignored_negative_text=text)
+        rendered = replace(RENDERED, ignored={"prompt": text, "negative_prompt": text})
         assert again(prompt, 1) == one(sidecars.text(JOB, prompt, rendered))
 
 

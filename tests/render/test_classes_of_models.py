@@ -114,9 +114,9 @@ def tells_what_it_does_not_read(model: Model) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(model.folder / "tokenizer")
     read = tokenizer.decode(given[0], skip_special_tokens=True)
     assert "b" == read.split()[-1]
-    assert "c" == record.ignored_text
     is_guided = "negative_prompt" in model.rules.keys and model.tiny.is_guided
-    assert ("b c" if is_guided else "") == record.ignored_negative_text
+    unwanted = {"negative_prompt": "b c"} if is_guided else {}
+    assert {"prompt": "c", **unwanted} == record.ignored
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -154,6 +154,15 @@ def test_a_model_makes_what_it_is_asked_for(name: str, tmp_path: Path) -> None:
         assert model.tiny.heeds_fps != np.array_equal(frames, slower)
     model.renderer.close()
     assert (name in WITHOUT_PREVIEWS) == (not model.previews)
+
+
+def test_a_second_text_that_nobody_reads(tmp_path: Path) -> None:
+    """Diffusers gives the prompt to both text encoders of HunyuanVideo, and drops the other."""
+    model = tiny_model("HunyuanVideo", tmp_path / "model")
+    done = [model.render(model.prompt(**more)) for more in ({}, {"prompt_2": "a bird"})]
+    model.renderer.close()
+    assert np.array_equal(done[0].frames[0], done[1].frames[0])
+    assert [{}, {"prompt_2": "a bird"}] == [one.rendered[0].ignored for one in done]
 
 
 def test_what_comes_back_is_compared_with_what_was_asked(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_model_begins_with_the_picture(name: str, tmp_path: Path) -> None:
     [frames], [record] = done.frames, done.rendered
     assert tuple(model.tiny.ask[key] for key in ("num_frames", "height", "width")) == record.made
     assert like(plain(model, first), frames)
-    assert ("" if model.tiny.reads_text else first.prompt) == record.ignored_text
+    assert ({} if model.tiny.reads_text else {"prompt": first.prompt}) == record.ignored
     loaded = model.renderer._residents.ready(name)
     assert loaded is not None
     assert model.tiny.keeps_texts == (loaded.fast_path.texts is not None)

@@ -21,7 +21,7 @@ from reeldrop.base.translated import Translated
 from reeldrop.commands import check as checking
 from reeldrop.commands import check_file
 from reeldrop.config.config import load
-from reeldrop.render import chunks, pipeline, rendering
+from reeldrop.render import chunks, pipeline, rendering, unread
 from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.source import ModelSource
@@ -165,7 +165,7 @@ def test_no_video_depends_on_what_it_is_rendered_with(long: LoadedPipeline) -> N
     done = answers.render(short, other, longer, too_long)
     answers.close()
     assert [2, 2, 1, 1] == [record.batch_size for record in done.rendered]
-    assert ["", "", "", word] == [record.ignored_text for record in done.rendered]
+    assert ["", "", "", word] == [record.ignored.get("prompt", "") for record in done.rendered]
     assert {"long_prompt": "chunks", "prompt_syntax": "weighted"} == done.rendered[0].profile
     for one, frames in zip((short, other, longer, too_long), done.frames, strict=True):
         assert abs(render(long, one)[0].astype(int) - frames).max() <= 1
@@ -195,6 +195,19 @@ def test_a_second_text_encoder_reads_its_own_text(tmp_path: Path) -> None:
     assert not np.array_equal(expected, render(loaded, plain)[0])
     for frames in render(loaded, translated, translated):
         assert abs(expected.astype(int) - frames).max() <= 1
+    letters = "abcdefghijklmnopqrstuvwxyz" * 2 + "abcdefghijklmnopqrstuvw"
+    texts = {"prompt_2": f"{letters} in the snow", "negative_prompt_2": f"{letters} at night"}
+    answers = Answers(loaded.source)
+    long, unguided = (
+        replace(plain, arguments=tuple({**dict(plain.arguments), **texts, **scale}.items()))
+        for scale in ({"guidance_scale": 5.0}, {"guidance_scale": 1.0})
+    )
+    [record] = answers.render(long).rendered
+    assert {"prompt_2": "in the snow", "negative_prompt_2": "at night"} == record.ignored
+    assert {"prompt_2": "in the snow"} == answers.render(unguided).rendered[0].ignored
+    answers.close()
+    loaded.pipe.tokenizer_2.model_max_length = 40
+    assert f"{letters[38:]} in the snow" == unread.of_texts(loaded, long)["prompt_2"]
     empty = replace(plain, arguments=(*plain.arguments, ("prompt_2", "")))
     assert "" == rendering.texts(loaded, (empty,))["prompt_2"]  # some read no text then
     both = pipeline.load(replace(loaded.source, reads_weights=True))

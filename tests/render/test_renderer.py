@@ -338,8 +338,9 @@ def test_a_render_says_how_it_was_made(answers: Answers, sources: dict[str, Mode
         record.batch_size,
         record.versions,
     )
-    assert ["", "and more"] == [rendered.ignored_text for rendered in end.rendered]
-    assert ["in the snow", ""] == [rendered.ignored_negative_text for rendered in end.rendered]
+    assert [{"negative_prompt": "in the snow"}, {"prompt": "and more"}] == [
+        rendered.ignored for rendered in end.rendered
+    ]
     assert record.seconds > 0
     assert record.peak_memory_mib > 0
 

@@ -27,6 +27,7 @@ from reeldrop.base.names import (
     safe_name,
     video_name,
 )
+from reeldrop.base.translated import KEYS
 from reeldrop.store import sidecars, stems
 from reeldrop.store.results import Results, is_published
 from reeldrop.store.stems import Stems
@@ -373,10 +374,11 @@ def test_the_sidecar_says_how_it_was_rendered(tmp_path: Path) -> None:
 def test_the_sidecar_says_what_was_left_out() -> None:
     """It has the text that the encoder did not read, and notes, if there are any."""
     prompt = dataclasses.replace(a_prompt(), notes=("cut", "mark"))
-    rendered = dataclasses.replace(RENDERED, ignored_text="a", ignored_negative_text="b")
+    rendered = dataclasses.replace(RENDERED, ignored=dict(zip(KEYS, "abcd", strict=True)))
     (document,) = strict_yaml.load_all(sidecars.text(a_job(), prompt, rendered))
     block = strict_yaml.plain(document)["rendered"]
-    expected = {"ignored_text": "a", "ignored_negative_text": "b", "notes": ["cut", "mark"]}
+    names = ("ignored_text", "ignored_negative_text", "ignored_text_2", "ignored_negative_text_2")
+    expected = {**dict(zip(names, "abcd", strict=True)), "notes": ["cut", "mark"]}
     assert expected == {key: block[key] for key in expected}
     (document,) = strict_yaml.load_all(sidecars.text(a_job(), a_prompt(), RENDERED))
     assert not expected.keys() & strict_yaml.plain(document)["rendered"].keys()

@@ -269,8 +269,8 @@ class Rendered:
     seconds: wall time of the video's batch
     peak_memory_mib: peak memory of the device (of the process on a CPU) during the batch
     batch_size: number of prompts in the batch
-    ignored_text: the end of a prompt that was too long for the text encoder
-    ignored_negative_text: the same for its negative prompt
+    ignored: the ends of texts that were too long for a text encoder, by their keys in
+        `translated.KEYS`
     speed: the optimizations of the fast path that were used
     tiling: the VAE decoded in tiles, which are blended at their edges
     made: number of frames, height and width; zeros where they are not known
@@ -290,9 +290,8 @@ class Rendered:
     seconds: float
     peak_memory_mib: int
     batch_size: int = 1
-    ignored_text: str = ""
+    ignored: Mapping[str, str] = field(default_factory=dict)
     speed: tuple[str, ...] = ()
-    ignored_negative_text: str = ""
     tiling: bool = False
     made: tuple[int, int, int] = (0, 0, 0)
     profile: Mapping[str, object] = field(default_factory=dict)

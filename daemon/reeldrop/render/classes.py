@@ -184,9 +184,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "HunyuanVideo15Pipeline": Kind(defaults=_hunyuan15_size, renders_alone=True, around=_no_marks),
     "HunyuanVideoImageToVideoPipeline": Kind(
-        around=_no_marks, pictures=_NEEDED, drops=_hunyuan_drops
+        around=_no_marks, reads_second=False, pictures=_NEEDED, drops=_hunyuan_drops
     ),
-    "HunyuanVideoPipeline": Kind(around=_no_marks),
+    "HunyuanVideoPipeline": Kind(around=_no_marks, reads_second=False),
     "Kandinsky5I2VPipeline": Kind(
         grids=_kandinsky_with_picture,
         defaults=lambda _pipe: {"negative_prompt": _UNWANTED_BY_KANDINSKY},

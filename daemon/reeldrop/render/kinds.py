@@ -68,6 +68,7 @@ class Kind:
     tiles: its VAE always decodes in tiles
     reads: how many tokens of a text it reads, where no argument tells
     around: how many of these are not the text's: marks and templates
+    reads_second: whether its second text encoder reads `prompt_2`, where its call takes that
     pictures: call arguments that are pictures, and whether each is required
     last_image: whether a picture of the last frame is required; None if it takes none
     pairs: a list of pictures has one for each prompt; else prompts with pictures are rendered alone
@@ -90,6 +91,7 @@ class Kind:
     tiles: bool = False
     reads: int | None = None
     around: Callable[[Any], int] | None = None
+    reads_second: bool = True
     pictures: Mapping[str, bool] = field(default_factory=dict)
     last_image: Callable[[Any], bool | None] = _none
     pairs: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from reeldrop.base.job import Rendered
-from reeldrop.render import loras, measure, pipeline, rendering, unread
+from reeldrop.render import loras, measure, pipeline, unread
 from reeldrop.speed import decoding
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def records(
             seconds=seconds,
             peak_memory_mib=measure.peak_memory_mib(),
             batch_size=len(prompts),
-            ignored_text=unread.of_text(loaded, prompt, prompt.texts[0]),
-            ignored_negative_text=_ignored_negative_text(loaded, prompt),
+            ignored=unread.of_texts(loaded, prompt),
             speed=tuple(loaded.fast_path.used),
             tiling=decoding.is_tiled(getattr(loaded.pipe, "vae", None)),
             made=(len(frames), *frames.shape[1:3]),
@@ -47,10 +46,3 @@ def records(
 def _windows(loaded: LoadedPipeline) -> dict[str, object]:
     windows = loaded.capabilities.windows
     return {"window": windows.frames, "overlap": windows.overlap} if windows.frames else {}
-
-
-def _ignored_negative_text(loaded: LoadedPipeline, prompt: Prompt) -> str:
-    unwanted = prompt.texts[1]
-    if not unwanted or not rendering.is_guided(loaded, prompt):
-        return ""
-    return unread.of_text(loaded, prompt, unwanted)

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from reeldrop.base.translated import SECOND
 from reeldrop.render import clip_texts, rendering
 from reeldrop.render.classes import kind_of
 
@@ -17,13 +18,26 @@ _NO_LIMIT = 100_000
 """transformers gives a tokenizer without a limit a much larger one."""
 
 
-def of_text(loaded: LoadedPipeline, prompt: Prompt, text: str) -> str:
-    """Return the end of a prompt's text that the text encoder does not read.
+def of_texts(loaded: LoadedPipeline, prompt: Prompt) -> dict[str, str]:
+    """Return the ends of a prompt's texts that their text encoders do not read, by the texts' keys.
 
-    If the pipeline reads no texts, that is the whole text.
+    If the pipeline reads no texts, those are the whole texts.
     """
+    is_guided = rendering.is_guided(loaded, prompt)
+    read = (key for key in prompt.read if is_guided or not key.startswith("negative"))
+    ends = {key: _of_text(loaded, prompt, key) for key in read}
+    return {key: end for key, end in ends.items() if end}
+
+
+def _of_text(loaded: LoadedPipeline, prompt: Prompt, key: str) -> str:
+    text = prompt.read[key]
     if not rendering.reads_texts(loaded.pipe):
         return text
+    if key in SECOND:
+        if not kind_of(type(loaded.pipe)).reads_second:
+            return text
+        tokenizer = getattr(loaded.pipe, "tokenizer_2", None)
+        return _end(tokenizer, text, getattr(tokenizer, "model_max_length", None))
     kept = loaded.fast_path.texts
     reader = clip_texts.reader_of(kept)
     with kept.lock if kept else contextlib.nullcontext():
@@ -39,14 +53,21 @@ def ignored_text(pipe: Any, text: str, asked: object = None) -> str:
     """
     tokenizer = getattr(pipe, "tokenizer", None)
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # it may be a processor, which has one
-    longest = _longest(pipe, tokenizer, asked)
+    around = kind_of(type(pipe)).around
+    return _end(tokenizer, text, _longest(pipe, tokenizer, asked), around and around(pipe))
+
+
+def _end(tokenizer: Any, text: str, longest: int | None, around: int | None = None) -> str:
+    """Return the end of a text behind the `longest` tokens.
+
+    around: how many of those are none of the text's; None if its tokenizer adds them
+    """
     if tokenizer is None or longest is None or longest > _NO_LIMIT:
         return ""
     ids = tokenizer(text, truncation=False, verbose=False).input_ids
     special = set(tokenizer.all_special_ids)
-    around = kind_of(type(pipe)).around
     if around is not None:
-        ids, longest = [one for one in ids if one not in special], longest - around(pipe)
+        ids, longest = [one for one in ids if one not in special], longest - around
     end = int(around is None and ids[-1] in special)  # the end mark is always read
     if len(ids) <= longest:
         return ""

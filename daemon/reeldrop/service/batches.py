@@ -106,11 +106,8 @@ class Batches:
         """Record how a prompt was rendered."""
         opened = self._jobs[job_id]
         opened.peak_memory_mib = max(opened.peak_memory_mib, rendered.peak_memory_mib)
-        if rendered.ignored_text:
-            _log.warning("prompt_too_long", job_id=job_id, ignored_text=rendered.ignored_text)
-        if rendered.ignored_negative_text:
-            ignored = rendered.ignored_negative_text
-            _log.warning("negative_prompt_too_long", job_id=job_id, ignored_text=ignored)
+        for key, end in rendered.ignored.items():
+            _log.warning(f"{key}_too_long", job_id=job_id, ignored_text=end)
 
     def published(self, video: Video) -> None:
         """Record a video; end its job if it was the last."""

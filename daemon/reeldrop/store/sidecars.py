@@ -21,6 +21,13 @@ from reeldrop.base.sound import SILENT_FORMATS
 from reeldrop.base.translated import TRANSLATED_FROM
 
 MAX_BYTES = 1 << 20
+_IGNORED = {
+    "prompt": "ignored_text",
+    "negative_prompt": "ignored_negative_text",
+    "prompt_2": "ignored_text_2",
+    "negative_prompt_2": "ignored_negative_text_2",
+}
+"""What the record calls the end of a text that was not read."""
 
 
 def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
@@ -48,9 +55,9 @@ def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
         block["profile"] = dict(rendered.profile)
     if rendered.tiling:
         block["tiling"] = True
-    for key in ("ignored_text", "ignored_negative_text", "not_kept"):
-        if found := getattr(rendered, key):
-            block[key] = found
+    block |= {_IGNORED[key]: end for key, end in rendered.ignored.items()}
+    if rendered.not_kept:
+        block["not_kept"] = rendered.not_kept
     if prompt.translated.by:
         block["translated"] = dict(prompt.translated.by)
     block |= _translated_from(prompt)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from reeldrop.base.roots import Root
 from reeldrop.intake.repeats import Repeats
 from reeldrop.store import job_files, reports
 from reeldrop.store.filing import Filing
+from reeldrop.store.folded import Names
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
 from structlog.testing import capture_logs
@@ -208,6 +210,34 @@ def test_a_name_that_was_delivered_often_is_not_compared_with_each_time(
     assert [folder / "a-59.txt"] == [
         path for path in folder.iterdir() if path.stat().st_mtime_ns == OLD - 59 * 10**9
     ]
+
+
+def test_a_name_that_has_failed_often_is_not_compared_with_each_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither when it is delivered, nor when it fails again; each that came back is found."""
+    for number in range(40):
+        at = place.fail(place.deliver(mtime=OLD - number * 10**9))
+    assert "a-40.txt" == at.name
+    looks = Counter[str]()
+    clashes, is_on = Names.clashes, reports.is_on
+
+    def noted_clashes(names: Names, where: PurePath) -> bool:
+        looks["clashes"] += 1
+        return clashes(names, where)
+
+    def noted_is_on(report: Path, job_id: str) -> bool:
+        looks["read"] += 1
+        return is_on(report, job_id)
+
+    monkeypatch.setattr(Names, "clashes", noted_clashes)
+    monkeypatch.setattr(reports, "is_on", noted_is_on)
+    job = place.deliver(mtime=OLD + 10**9)
+    assert place.repeats.is_order(job)
+    assert looks["read"] < 5
+    place.fail(job)
+    assert looks["clashes"] < 30
+    assert not place.repeats.is_order(place.deliver(mtime=OLD - 39 * 10**9))
 
 
 def test_a_file_that_comes_back_while_it_is_in_hand(place: Place) -> None:

@@ -106,22 +106,24 @@ class Repeats:
     def _places(self, source: PurePosixPath, job: Job, *, as_old: bool) -> Iterator[Place]:
         """Yield where prompt files lie that had this path in the inbox: in hand, done or failed.
 
-        Of those that are done, only what `_named` returns for the job.
+        Of those that are done or failed, only the ones that are as long as a job's and, if
+        `as_old`, have its time: there are thousands if a program always writes the same name.
         """
-        alike = inbox_folders.alike(source)
+        alike, is_like = inbox_folders.alike(source), _like(job, as_old=as_old)
         for other in self._spool.others_in_hand(alike, job):
             if other.source != source and job_files.is_cancelled(other):
                 continue
             below = other.prompt_file.relative_to(self._spool.folder)
             yield Place(self._spool.root, below)
         if _keeps_its_name(source):
-            yield from _named(self._place_in_results(source, source), job, as_old=as_old)
+            yield from _named(self._place_in_results(source, source), is_like)
             if is_video(source):  # older versions kept it beside its videos
                 videos = self._results.place_for(source)
                 first = Place(self._results.root, videos / portable(source).name)
-                yield from _named(first, job, as_old=as_old)
-        for aside in (aside for one in alike for aside in self._spool.failed.earlier(one, job)):
-            yield Place(self._spool.failed.root, aside)
+                yield from _named(first, is_like)
+        for one in alike:
+            for aside in self._spool.failed.earlier(one, job, is_like):
+                yield Place(self._spool.failed.root, aside)
 
     def _place_in_results(self, source: PurePosixPath, original: PurePosixPath) -> Place:
         """Return the place of the prompt file `source` beside the videos of `original`."""
@@ -205,7 +207,7 @@ class Repeats:
         )
         place.write_note(note, job)
         _log.info("needless_copy", job_id=job.id, prompt_file=shown(job.source), same_as=str(same))
-        for taken in _named(place, job, as_old=True):
+        for taken in _named(place, _like(job, as_old=True)):
             if self._is_twin(job, taken):
                 with taken.opened() as file:
                     self._spool.lay_upon(job, file)
@@ -228,26 +230,32 @@ def _copied(source: PurePosixPath) -> tuple[str, list[PurePosixPath]]:
     return "", []
 
 
-def _named(first: Place, job: Job, *, as_old: bool) -> list[Place]:
-    """Return the files under a name and its numbered variants, up to the first free one.
-
-    Only those as long as the prompt file of a job, and if `as_old`, with its modification time:
-    there are thousands if a program always writes the same name.
-    """
-    found: list[Place] = []
+def _like(job: Job, *, as_old: bool) -> Callable[[os.stat_result], bool]:
+    """Return whether a file is as long as the prompt file of a job; `as_old`: and has its time."""
     try:
         ours = job.prompt_file.lstat()
-        with first.opened() as file:
-            folder = file.parent
-            for name in durable.free_names(file.name):
-                theirs = os.lstat(f"{folder}/{name}")
-                is_as_long = theirs.st_size == ours.st_size
-                if is_as_long and (not as_old or _are_as_old(ours, theirs)):
-                    found.append(first.beside(name))
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise
-    return found
+        return lambda _theirs: False
+
+    def is_like(theirs: os.stat_result) -> bool:
+        return theirs.st_size == ours.st_size and (not as_old or _are_as_old(ours, theirs))
+
+    return is_like
+
+
+def _named(first: Place, is_like: Callable[[os.stat_result], bool]) -> Iterator[Place]:
+    """Yield such files under a name and its numbered variants, up to the first free one."""
+    try:
+        with first.opened() as file:
+            folder = file.parent
+            for name in durable.free_names(file.name):
+                if is_like(os.lstat(f"{folder}/{name}")):
+                    yield first.beside(name)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
 
 
 def _keeps_its_name(source: PurePosixPath) -> bool:

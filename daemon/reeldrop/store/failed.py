@@ -192,14 +192,25 @@ class Failed:
                     for name, suffixes in found.items():
                         yield place / cleared.move(folder / name, suffixes, into)
 
-    def earlier(self, source: PurePosixPath, job: Job) -> Iterator[PurePosixPath]:
-        """Yield the paths here of what other jobs with the inbox path `source` left."""
+    def earlier(
+        self, source: PurePosixPath, job: Job, is_like: Callable[[os.stat_result], bool]
+    ) -> Iterator[PurePosixPath]:
+        """Yield the paths here of the files that other jobs with the inbox path `source` left.
+
+        is_like: returns whether a file may be wanted; of the others nothing is read
+        """
         first = self._place_for(source)
         for place in (first, CLEARED_FOLDER / first):
             with contextlib.suppress(*NOTHING_THERE), self.root.opened(place.parent) as folder:
                 for name in durable.free_names(place.name):
-                    if self._is_free(folder / name, place):
-                        break
+                    try:
+                        is_wanted = is_like(os.lstat(f"{folder}/{name}"))
+                    except OSError:
+                        is_wanted = False
+                        if self._is_free(folder / name, place):
+                            break
+                    if not is_wanted:
+                        continue
                     report = reports.beside(folder / name)
                     is_about = first == source or reports.about(report) == shown(source)
                     if is_about and not reports.is_on(report, job.id):
@@ -225,8 +236,8 @@ class Failed:
     def _is_free(self, target: Path, first: PurePosixPath) -> bool:
         """Return whether a place beside `first` is free, also on clients that fold case."""
         names = (target.name + suffix for suffix in ("", ERROR_SUFFIX, PICTURES_SUFFIX))
-        taken = any(self._names.clashes(first.with_name(name)) for name in names)
-        return reports.is_free(target) and not taken
+        clashes = (self._names.clashes(first.with_name(name)) for name in names)
+        return reports.is_free(target) and not any(clashes)
 
     def _places(self, job: Job, folder: Path, first: PurePosixPath) -> Iterator[Path]:
         """Yield the place that an earlier attempt took, emptied; then free places."""

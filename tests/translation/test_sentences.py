@@ -143,6 +143,8 @@ def test_points_after_numbers(language: str, text: str, count: int) -> None:
         ("it", "frutta, p. es. una mela", 1),
         ("de", "Da ist es. Autos fahren.", 2),
         ("es", "frutas, p. ej. una manzana", 1),
+        ("es", "los EE. UU. son grandes. Luego llueve.", 2),
+        ("tr", "elma vb. masada", 1),
         ("pt", "frutas, p. ex. uma maçã, etc. na mesa", 1),
         ("sv", "frukt, t.ex. äpplen o.s.v. Sedan regnar det.", 2),
         ("da", "frugt, f. eks. æbler", 1),
@@ -175,6 +177,7 @@ def test_points_after_abbreviations(language: str, text: str, found: int) -> Non
         ("de", "ein Ball &amp; ein Boot &#8211; im Schnee", 1),
         ("de", "ein Ball &amp; ein Boot &amp;. Dann Regen", 2),
         ("de", "ein Ball; ein Boot", 2),
+        ("de", "aus R&D; dann Regen", 2),
     ],
 )
 def test_signs_within_addresses(language: str, text: str, found: int) -> None:

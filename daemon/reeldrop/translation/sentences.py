@@ -13,7 +13,7 @@ _POINT = rf"[.…](?={_CLOSING}\s)"
 _SIGNS = r"。｡！？!?；;؛।॥؟።။។\N{ARABIC FULL STOP}\N{ARMENIAN FULL STOP}\n"
 _ADDRESS = (
     r"(?<![A-Za-z])(?:[A-Za-z][A-Za-z0-9+.-]{0,15}://|www\.)[!-~]*[A-Za-z0-9/=&#%_~-]"
-    r"|&#?[A-Za-z0-9]{1,10};"
+    r"|&(?:[a-z]{2,8}|#[0-9A-Fa-fx]{2,7});"
 )
 """An address, or an escape of HTML such as `&amp;`: signs in it end no sentence."""
 
@@ -63,7 +63,7 @@ _ABBREVIATIONS = frozenset(
         "dott", "dhr", "bijv", "mgr", "inż", "tzn", "tzv", "např", "np", "ul", "tj",
         "ул", "им", "св", "проф", "тов", "напр", "тыс", "bspw", "sog", "jh", "mrd", "srta", "núm",
         "pág", "aprox", "mevr", "incl", "excl", "tzw", "godz", "mj", "pl", "dvs", "kl", "esim",
-        "örn", "p.ex", "p.es", "p.ej", "t.ex", "f.eks", "m.in",
+        "örn", "ee", "p.ex", "p.es", "p.ej", "t.ex", "f.eks", "m.in",
     }
 )  # fmt: skip
 """Those after which the same sentence goes on, in all languages that have them."""
@@ -71,7 +71,7 @@ _ABBREVIATIONS = frozenset(
 _AND_SO_ON = frozenset(
     {
         "etc", "usw", "usf", "dgl", "ecc", "enz", "osv", "s.v", "m.m", "itd", "itp", "atd", "apod",
-        "stb", "jne", "yms", "т.д", "т.п", "т.н", "др", "ін",
+        "stb", "vb", "uu", "jne", "yms", "т.д", "т.п", "т.н", "др", "ін",
     }
 )  # fmt: skip
 """Those with which a sentence may end: the next one begins with a capital."""

@@ -593,6 +593,15 @@ def test_a_setting_is_known_by_its_name(line: str, problem: str, shown: dict[str
     parse(found.example, "a.yaml")
 
 
+def test_what_may_be_a_setting_is_noted_in_a_list() -> None:
+    """Beside the note on the mark."""
+    for text in ("- Mask: 5\n- Count: 3", "1. scene_1: 5\n2. No: 5"):
+        for found in parse(text, "a.txt").prompts:
+            mark, setting = found.notes
+            assert "at the beginning is left out" in mark
+            assert "a setting would have to be in a YAML file" in setting
+
+
 def test_what_may_be_a_setting_is_one_among_others() -> None:
     """Nothing is lost in the YAML that is shown: what has no key is named, what stands below stays.
 

@@ -113,6 +113,6 @@ def _item(line: PromptLine, *, is_list: bool) -> Layer:
         notes = ("the ** around the prompt are rendered: a text file has no markup",)
     elif text.startswith("#"):
         notes = ("the # at the beginning is rendered: a comment begins with # and a space",)
-    elif may_be_a_setting(text):
-        notes = ("this is rendered as a prompt: a setting would have to be in a YAML file",)
+    if may_be_a_setting(text):
+        notes += ("this is rendered as a prompt: a setting would have to be in a YAML file",)
     return {"prompt": Setting(strict_yaml.Node(text, line.number, column), notes=notes)}

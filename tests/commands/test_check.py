@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from harness.processes import run
 from harness.site import Site
 from reeldrop.base import temporaries
 from reeldrop.base.errors import ConfigError
@@ -59,11 +60,13 @@ list(check.folders(config.load(Path(sys.argv[1]))))
 
 
 def test_what_a_kill_has_left_of_a_check_goes_with_one_an_hour_later(
-    settings: Config, site: Site, monkeypatch: pytest.MonkeyPatch
+    settings: Config, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then a file stays, because another process may use it."""
+    script = tmp_path / "killed_half_way.py"
+    script.write_text(KILLED_HALF_WAY)
     file = str(site.folder / "config.yaml")
-    subprocess.run([sys.executable, "-c", KILLED_HALF_WAY, file], check=False)
+    assert -signal.SIGKILL == run([sys.executable, str(script), file]).returncode
     (killed,) = left(site)
     assert all(row.ok for row in check.folders(settings))
     assert [killed] == left(site)

@@ -336,7 +336,7 @@ def test_each_way_of_delivery(way: str, tmp_path: Path) -> None:
     assert found.is_clean, found
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
 def test_deliveries_at_any_speed(seed: int) -> None:
     """Ten files that arrive together, each in its own way, are claimed once, and complete."""

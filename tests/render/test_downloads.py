@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from harness.hub_server import Hub, served
 from harness.processes import run, start
 from harness.zygote import REELDROP
 from huggingface_hub import _tree_cache, constants
+from huggingface_hub.utils import _pagination
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.render import downloads, hub_cache, pins, pipeline
 from reeldrop.render.repository import Repository
@@ -374,6 +376,8 @@ def test_a_pipeline_is_loaded_from_what_was_downloaded(
     assert [] == place.hub.asked
     place.hub.close()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    at_once = functools.partial(_pagination.http_backoff, base_wait_time=0.01, max_wait_time=0.01)
+    monkeypatch.setattr(_pagination, "http_backoff", at_once)  # it would wait for 23 s in all
     assert "a" * 40 == pipeline.load(source).revision  # no network is no reason not to start
 
 

@@ -8,8 +8,10 @@ import time
 import warnings
 from pathlib import Path
 
+import pytest
 from harness.processes import await_that
 from reeldrop.intake.watch import Watch
+from watchdog.observers.inotify import InotifyObserver
 
 
 def test_warnings_that_quote_all_folders_are_not_kept(tmp_path: Path) -> None:
@@ -31,19 +33,29 @@ def test_warnings_that_quote_all_folders_are_not_kept(tmp_path: Path) -> None:
 
 
 def test_its_end_is_not_awaited(tmp_path: Path) -> None:
-    """A service stops half a second sooner. Nothing is told afterwards, and no thread stays."""
+    """A service stops half a second sooner, and no thread stays."""
     inbox, before = tmp_path / "inbox", {*threading.enumerate()}
     inbox.mkdir()
-    heard = queue.SimpleQueue[None]()
-    watch = Watch(inbox, lambda: heard.put(None))
+    watch = Watch(inbox, lambda: None)
     for _ in range(500):  # until the library has certainly read one of them
         (inbox / "a.txt").touch()
         (inbox / "a.txt").rename(tmp_path / "claimed.txt")
     began = time.monotonic()
     watch.close()
     assert time.monotonic() - began < 0.25
-    while not heard.empty():
-        heard.get()
-    (inbox / "b.txt").touch()
     await_that(lambda: before >= {*threading.enumerate()}, "the end of its threads")
-    assert heard.empty()
+
+
+def test_nothing_is_told_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even while the library's threads go on."""
+    told, heard = queue.SimpleQueue[None](), threading.Event()
+    ended, other = Watch(tmp_path, lambda: told.put(None)), Watch(tmp_path, heard.set)
+    stop = InotifyObserver.stop
+    monkeypatch.setattr(InotifyObserver, "stop", lambda _observer: None)
+    ended.close()
+    monkeypatch.setattr(InotifyObserver, "stop", stop)
+    (tmp_path / "a.txt").touch()
+    assert heard.wait(60)
+    assert told.empty()
+    for watch in (ended, other):
+        watch.close()

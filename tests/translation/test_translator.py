@@ -132,7 +132,8 @@ def running(mark: Path) -> Iterator[Asked]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "COMMAND", ("sh", "-c", killed, str(mark)))
         patch.chdir(mark.parent)
-        asked.answer(prompt(1, "水印"))  # it begins
+        [(_, failure)] = asked.answer(prompt(1, "水印"))
+    assert failure is None
     yield asked
     asked.translator.close()
 

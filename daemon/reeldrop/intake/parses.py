@@ -8,11 +8,12 @@ prove that the bytes are the same.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from reeldrop.base.job import DefaultsFile
+from reeldrop.base.job import DefaultsFile, Prompt
 from reeldrop.prompts.parsing import PromptFile
 
 MOST_BYTES = 16 << 20
@@ -39,16 +40,16 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What a file said; `drawn` are the numbers of the videos that it gives no seed."""
+    """What a file said.
+
+    drawn: the numbers of the videos that it gives no seed
+    size: about the memory that this takes, in bytes
+    """
 
     given: Given
     found: PromptFile
     drawn: frozenset[int]
-
-    @property
-    def size(self) -> int:
-        data = (self.given.data, *(file.data for file in self.given.defaults))
-        return sum(map(len, data)) + _PROMPT_BYTES * len(self.found.prompts)
+    size: int
 
     def with_seeds(self, draw_seed: Draw) -> PromptFile:
         prompts = (
@@ -93,7 +94,7 @@ class Parses:
 
         found = parse(draw)
         if drawn <= {prompt.number for prompt in found.prompts}:  # else texts were drawn, too
-            self._keep(source, _Kept(given, found, frozenset(drawn)))
+            self._keep(source, _Kept(given, found, frozenset(drawn), _size(given, found)))
         return found
 
     def _keep(self, source: PurePosixPath, kept: _Kept) -> None:
@@ -101,3 +102,17 @@ class Parses:
         self._size += kept.size
         while self._size > MOST_BYTES:
             self._size -= self._kept.pop(next(iter(self._kept))).size
+
+
+def _size(given: Given, found: PromptFile) -> int:
+    """Return about the memory in bytes that a parse takes: of a small file, it may be large."""
+    data = (given.data, *(file.data for file in given.defaults))
+    shared = {id(text): text for prompt in found.prompts for text in _texts(prompt)}
+    texts = sum(map(sys.getsizeof, shared.values()))
+    return sum(map(len, data)) + texts + _PROMPT_BYTES * len(found.prompts)
+
+
+def _texts(prompt: Prompt) -> Iterator[object]:
+    yield prompt.prompt
+    for _, value in (*prompt.arguments, *prompt.swept, *prompt.translated.texts):
+        yield value

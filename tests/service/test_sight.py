@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import random
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -127,3 +129,17 @@ def test_what_is_kept_is_what_a_look_at_each_shows(seed: int) -> None:
         assert expected == [what_counts(view, world.now) for view in views]
         assert world.benches.are_busy == all(bench.is_busy for bench in order)
         assert world.benches.is_any_busy == any(bench.is_busy for bench in order)
+
+
+def test_a_renderer_that_has_left_is_forgotten_though_nobody_looks() -> None:
+    """As during a pause: for weeks, machines come and go, and nothing is decided."""
+    world = World(0)
+    world.sight.look(world.now)
+    world.join()
+    *_, bench = world.benches
+    bench.memory = Memory()
+    left = weakref.ref(bench)
+    world.leave(bench)
+    del bench
+    gc.collect()
+    assert left() is None

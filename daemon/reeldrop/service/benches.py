@@ -84,6 +84,7 @@ class Benches:
         bench = self._benches.pop(renderer, None)
         if bench is not None:
             self._busy.discard(bench)
+            self._changed.discard(bench)  # in a pause, nobody takes them for long
         return bench
 
     def _note_change(self, bench: Workbench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import warnings
@@ -46,6 +47,32 @@ def test_its_end_is_not_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert {*threading.enumerate()} - before
     may_stop.set()
     await_that(lambda: before >= {*threading.enumerate()}, "the end of its threads")
+
+
+def test_its_end_frees_the_kernel_s_watches_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next watch of the same folders comes at once, and their number is bounded for a user.
+
+    Beyond that bound, the library leaves folders out, and tells nobody.
+    """
+
+    def watched() -> int:
+        texts = []
+        for file in Path("/proc/self/fdinfo").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+                texts.append(file.read_text())
+        return "".join(texts).count("inotify wd:")
+
+    (tmp_path / "a/b").mkdir(parents=True)
+    before, stop = watched(), InotifyObserver.stop
+    watch = Watch(tmp_path, lambda: None)
+    assert before + 3 == watched()
+    monkeypatch.setattr(InotifyObserver, "stop", lambda _observer: None)
+    watch.close()
+    assert before == watched()
+    monkeypatch.setattr(InotifyObserver, "stop", stop)
+    watch.close()
 
 
 def test_nothing_is_told_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,8 @@ class Watch:
         would have come.
         """
         self._is_closed.set()
+        for emitter in tuple(self._observer.emitters):
+            emitter.stop()  # so that another watch of as many folders can begin at once
         threading.Thread(target=self._observer.stop, name="watch", daemon=True).start()
 
 

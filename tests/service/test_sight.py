@@ -143,3 +143,23 @@ def test_a_renderer_that_has_left_is_forgotten_though_nobody_looks() -> None:
     del bench
     gc.collect()
     assert left() is None
+
+
+def test_a_model_that_no_renderer_can_use_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look asks once whether its prompts fail, not for each of hundreds of renderers."""
+    world = World(0)
+    for _ in range(20):
+        world.join()
+    for bench in world.benches:
+        world.models.exclude("n", Unavailable("small"), bench.id)
+    asked: list[str] = []
+    refusal = Models.refusal
+
+    def noted(models: Models, model: str, now: float) -> Exception | None:
+        asked.append(model)
+        return refusal(models, model, now)
+
+    monkeypatch.setattr(Models, "refusal", noted)
+    _, views = world.sight.look(world.now)
+    assert {frozenset("n")} == {view.unusable for view in views}
+    assert ["n"] == asked

@@ -189,9 +189,14 @@ class Models:
 
     def all_unusable(self, now: float) -> dict[str, frozenset[str]]:
         """Return what each renderer can't use for now; none that can use all."""
-        renderers = {renderer for found in self._troubles.values() for renderer in found}
-        unusable = {renderer: self.unusable(renderer, now) for renderer in renderers}
-        return {renderer: models for renderer, models in unusable.items() if models}
+        unusable: dict[str, set[str]] = {}
+        for model, found in self._troubles.items():
+            if self.refusal(model, now):
+                continue
+            for renderer, trouble in found.items():
+                if now < trouble.due:
+                    unusable.setdefault(renderer, set()).add(model)
+        return {renderer: frozenset(models) for renderer, models in unusable.items()}
 
     def is_excluded(self, model: str, renderer: str) -> bool:
         """Return whether a renderer can never use a model."""

@@ -2,11 +2,13 @@
 
 A real service, with real prompt files and published videos, and simulated renderers: each "renders"
 a video by waiting, and answers with a video that was encoded before, as a renderer of a cluster
-does. What is measured is the service alone: scheduling, sidecars, completing and publishing. With
-`--ray`, real renderers of a real Ray cluster on this machine take their place.
+does. What is measured is the service alone: scheduling, sidecars, completing and publishing, on one
+core and with all files in memory, as disks differ. With `--ray`, real renderers of a real Ray
+cluster on this machine take their place.
 
     python benchmarks/cluster.py --renderers 1 64 512
     python benchmarks/cluster.py --renderers 512 --prompts 1
+    python benchmarks/cluster.py --renderers 512 --cores 2 --folder /var/tmp
     python benchmarks/cluster.py --ray --renderers 1 2 3
 """
 
@@ -40,6 +42,7 @@ from reeldrop.base.events import (
     ModelLoaded,
     ModelsReleased,
     RendererJoined,
+    StepDone,
 )
 from reeldrop.base.fleet import Device
 from reeldrop.base.job import Batch, Capabilities, Member, Prompt, Rendered
@@ -68,6 +71,11 @@ models:
     limits: {{num_inference_steps: 1000}}
 """
 
+MEMORY = Path("/dev/shm")
+
+STEPS, STEPS_ON_RAY = 4, 20
+"""Of a video. Two seconds are what a large GPU takes with a model that was distilled to four."""
+
 PROMPT = "a horse gallops through shallow water at sunset, its mane in the wind, seen from the side"
 
 
@@ -80,9 +88,9 @@ class Clock:
         self._changed = threading.Condition()
         threading.Thread(target=self._work, daemon=True).start()
 
-    def after(self, seconds: float, call: Callable[[], None]) -> None:
+    def at(self, due: float, call: Callable[[], None]) -> None:
+        """Call at a time by `time.monotonic`."""
         with self._changed:
-            due = time.monotonic() + seconds
             heapq.heappush(self._calls, (due, next(self._numbers), call))
             self._changed.notify()
 
@@ -98,7 +106,7 @@ class Clock:
 
 
 class SleepingRenderer:
-    """Implements `Renderer`: renders a batch by waiting, and notes when it did."""
+    """Implements `Renderer`: renders a batch by waiting, tells its steps, and notes when it did."""
 
     def __init__(self, fleet: SleepingFleet, id: str) -> None:
         self._fleet = fleet
@@ -126,7 +134,16 @@ class SleepingRenderer:
     def close(self) -> None: ...
 
     def _begin(self) -> None:
-        self._fleet.clock.after(self._fleet.seconds, partial(self._done, time.monotonic()))
+        self._step(self._batches[0], 0, time.monotonic())
+
+    def _step(self, batch: Batch, step: int, began: float) -> None:
+        if step:
+            self._say(StepDone(batch, step))
+        if step == batch.steps:
+            self._done(began)
+        else:
+            due = began + self._fleet.seconds * (step + 1) / batch.steps
+            self._fleet.clock.at(due, partial(self._step, batch, step + 1, began))
 
     def _done(self, began: float) -> None:
         self.times.append((began, time.monotonic()))
@@ -201,7 +218,8 @@ def measure(
         save_tiny_pipeline(pipe)
     site = base / f"{count}"
     (site / "inbox").mkdir(parents=True)
-    text = CONFIG.format(pipeline=pipe, steps=options.steps)
+    steps = options.steps or (STEPS if ray is None else STEPS_ON_RAY)
+    text = CONFIG.format(pipeline=pipe, steps=steps)
     if ray is not None:
         text = ray.settings.replace("}\n", f", renderers: {count}}}\n") + text
     (site / "config.yaml").write_text(text)
@@ -241,6 +259,11 @@ def _busy(fleet: SleepingFleet) -> float:
     return round(spent / (len(times) * (end - begin)), 4)
 
 
+def _use_cores(count: int | None) -> None:
+    """Keep this process on some of its cores; on all if None."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
 def main() -> None:
     """Measure, and print a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -248,16 +271,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="videos for each renderer")
     parser.add_argument("--prompts", type=int, default=16, help="of each prompt file")
     parser.add_argument("--seconds", type=float, default=2.0, help="for a simulated video")
-    parser.add_argument("--steps", type=int, default=20, help="of a real one")
+    parser.add_argument(
+        "--steps", type=int, help=f"of a video ({STEPS}; with --ray {STEPS_ON_RAY})"
+    )
     parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--folder", type=Path, help="for the site: memory, if there is /dev/shm")
+    parser.add_argument("--cores", type=int, help="1; with --ray all")
     options = parser.parse_args()
+    _use_cores(options.cores or (None if options.ray else 1))
+    folder = options.folder or (MEMORY if MEMORY.is_dir() else None)
     rows = []
     with (
         open(os.devnull, "w") as nowhere,
-        tempfile.TemporaryDirectory(prefix="reeldrop-") as folder,
+        tempfile.TemporaryDirectory(prefix="reeldrop-", dir=folder) as site,
     ):
         log.configure(nowhere, for_people=False)  # as a service does, or nearly
-        base, ray = Path(folder), None
+        base, ray = Path(site), None
         try:
             if options.ray:
                 ray = RayCluster(base)

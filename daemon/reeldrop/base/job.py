@@ -111,7 +111,10 @@ class Prompt:
 
     def argument(self, name: str) -> Scalar:
         """Return a call argument, None if it is not set."""
-        return dict(self.arguments).get(name)
+        for known, value in self.arguments:  # asked hundreds of times for each video
+            if known == name:
+                return value
+        return None
 
     @property
     def originals(self) -> dict[str, str]:

@@ -9,7 +9,6 @@ import structlog
 
 from reeldrop.base.errors import (
     FileError,
-    RenderCancelled,
     RenderError,
     TooLarge,
     Unrenderable,
@@ -44,7 +43,6 @@ from reeldrop.service.readiness import Readiness
 from reeldrop.service.report import Reporter
 from reeldrop.service.stages import Phase, Stages
 from reeldrop.service.workbench import Workbench
-from reeldrop.store import job_files
 from reeldrop.video import received
 
 if TYPE_CHECKING:
@@ -168,10 +166,6 @@ class Answers:
     ) -> None:
         jobs, prompt = self._stages.jobs, member.prompt
         opened = jobs.opened[member.job_id]
-        if job_files.is_cancelled(opened.job):  # its batch went on for other jobs
-            jobs.batches.failed(member.job_id, prompt, RenderCancelled())
-            received.discard(frames)
-            return
         jobs.batches.rendered(member.job_id, rendered)
         earlier = opened.reserved.get(prompt.number)
         self._stages.publisher.publish(opened.job, prompt, frames, rendered, earlier, bench.id)

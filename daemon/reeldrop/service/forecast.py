@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -62,8 +62,9 @@ class Forecast:
         self._courses.pop(renderer, None)
         if batch is not None:
             device = self._kinds.get(renderer, "")
-            known = self._steps.of(figures.kinds(batch, device)[:1], figures.step_size(batch))
-            self._courses[renderer] = _Course(batch, device, now, now, known)
+            kinds, step_size = figures.kinds(batch, device), figures.step_size(batch)
+            known = self._steps.of(kinds[:1], step_size)
+            self._courses[renderer] = _Course(batch, device, kinds, step_size, now, now, known)
 
     def step_done(self, step: int, now: float, renderer: str = "") -> None:
         """Note that a step of the batch in hand is done; `step` counts from 1."""
@@ -71,18 +72,15 @@ class Forecast:
             return
         course = self._courses[renderer] = self._courses[renderer].after(step, now)
         seconds = course.seconds_per_step(self._lead(course.batch, course.device))
-        self._steps.note(
-            figures.kinds(course.batch, course.device), figures.step_size(course.batch), seconds
-        )
+        self._steps.note(course.kinds, course.step_size, seconds)
 
     def rendered(self, now: float, renderer: str = "") -> None:
         """Note that the batch in hand is rendered."""
         course = self._courses.pop(renderer, None)
         if course is None or not course.step:
             return
-        kinds, size = figures.kinds(course.batch, course.device), figures.size(course.batch)
-        self._decodings.note(kinds, size, now - course.step_at)
-        step = self._steps.of(kinds, figures.step_size(course.batch)) or 0.0
+        self._decodings.note(course.kinds, figures.size(course.batch), now - course.step_at)
+        step = self._steps.of(course.kinds, course.step_size) or 0.0
         lead = course.first_at - course.began - step * course.first
         self._leads.note([(course.device, course.batch.model)], 1, max(0.0, lead))
 
@@ -193,12 +191,10 @@ class Forecast:
 
     def _batch_left(self, course: _Course, now: float) -> float | None:
         """Return the seconds until a batch in hand is rendered."""
-        step = self._steps.of(
-            figures.kinds(course.batch, course.device), figures.step_size(course.batch)
-        )
+        step = self._steps.of(course.kinds, course.step_size)
         if step is None:
             return None
-        decoding = self._decoding_seconds(course.batch, course.device, step)
+        decoding = self._decoding_seconds(course.batch, course.kinds, step)
         left = figures.steps(course.batch) - course.step
         if left <= 0:
             return _rest(decoding, now - course.step_at)
@@ -207,14 +203,15 @@ class Forecast:
 
     def _batch_seconds(self, batch: Batch, device: str) -> float | None:
         """Return how long a batch takes that has not begun."""
-        step = self._steps.of(figures.kinds(batch, device), figures.step_size(batch))
+        kinds = figures.kinds(batch, device)
+        step = self._steps.of(kinds, figures.step_size(batch))
         if step is None:
             return None
         lead = self._lead(batch, device)
-        return lead + figures.steps(batch) * step + self._decoding_seconds(batch, device, step)
+        return lead + figures.steps(batch) * step + self._decoding_seconds(batch, kinds, step)
 
-    def _decoding_seconds(self, batch: Batch, device: str, step: float) -> float:
-        measured = self._decodings.of(figures.kinds(batch, device), figures.size(batch))
+    def _decoding_seconds(self, batch: Batch, kinds: Sequence[Hashable], step: float) -> float:
+        measured = self._decodings.of(kinds, figures.size(batch))
         if measured is None:
             return DECODING_STEPS * step * batch.members[0].prompt.pieces
         return measured
@@ -235,6 +232,7 @@ class _Course:
     """How far a batch is.
 
     device: the kind of what renders it
+    kinds, step_size: its own, as `figures` has them
     began: when it did
     step_at: when the last step was done, or else when the batch began
     known: the seconds per step that such a batch took before; None if there was none
@@ -244,6 +242,8 @@ class _Course:
 
     batch: Batch
     device: str
+    kinds: Sequence[Hashable]
+    step_size: int
     began: float
     step_at: float
     known: float | None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reeldrop.base.durations import in_words
-from reeldrop.base.errors import ConfigError, Mistake, Unavailable
+from reeldrop.base.errors import ConfigError, Mistake, RenderCancelled, Unavailable
 from reeldrop.base.escaping import shown
 from reeldrop.base.events import Event, FleetClosed, FromRenderer, ModelFailed, Wake
 from reeldrop.config import profiles, translators
@@ -38,6 +38,7 @@ from reeldrop.service.jobs import Jobs
 from reeldrop.service.limits import Fits, Limits
 from reeldrop.service.models import Models
 from reeldrop.service.translations import Translations
+from reeldrop.store import job_files
 from reeldrop.store.results import Results
 from reeldrop.store.sheets import remove_left_sheets
 from reeldrop.store.spool import Spool
@@ -48,6 +49,7 @@ from reeldrop.video.publishing import Publisher
 
 if TYPE_CHECKING:
     from reeldrop.base.events import RendererJoined
+    from reeldrop.base.job import Job
     from reeldrop.config.config import Config
     from reeldrop.render.fleet import Fleet
     from reeldrop.service.workbench import Workbench
@@ -117,7 +119,7 @@ class Stages:
         self.assembler = Assembler(results, spool.root, tell)
         self.jobs.opened.make_sheets = self.assembler.assemble
         self.publisher = Publisher(results, tell)
-        self.publisher.before = spool.attempts.flush
+        self.publisher.before = self._before_a_video
         self._use_encoder()
         self._encoder_stall = StallWatch(config.stall_seconds)
         self._sheets_stall = StallWatch(config.stall_seconds)
@@ -264,6 +266,12 @@ class Stages:
             bench.use(sources, config.stall_seconds)
             profiles.warn_of_findings(config, bench.device.tuned_as)
         self._use_settings()
+
+    def _before_a_video(self, job: Job) -> None:
+        """Refuse a video of a cancelled job, whose batch went on for others. Called by threads."""
+        if job_files.is_cancelled(job):
+            raise RenderCancelled
+        self.spool.attempts.flush(job)
 
     def _use_encoder(self) -> None:
         config = self.settings.config

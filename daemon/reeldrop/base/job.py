@@ -111,10 +111,7 @@ class Prompt:
 
     def argument(self, name: str) -> Scalar:
         """Return a call argument, None if it is not set."""
-        for known, value in self.arguments:  # asked hundreds of times for each video
-            if known == name:
-                return value
-        return None
+        return dict(self.arguments).get(name)
 
     @property
     def originals(self) -> dict[str, str]:

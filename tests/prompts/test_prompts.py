@@ -621,8 +621,9 @@ _prompts = st.builds(
 )
 JOB = Job("20261124-000000-000000-abcdef", PurePosixPath("x/a.txt"), Path("/nowhere"), (), 1)
 RENDERED = Rendered(
-    "somebody/model", None, "P", "S", "cpu", "float32", (("torch", "2"),), 1.5, 100, 2, "cut: off"
-)
+    "somebody/model", None, "P", "S", "cpu", "float32", (("torch", "2"),), 1.5, 100, 2,
+    {"prompt": "cut: off"},
+)  # fmt: skip
 
 
 def again(prompt: Prompt, number: int) -> Prompt:

@@ -13,7 +13,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,7 @@ from reeldrop.host.ending import StallWatch
 from reeldrop.render import fitting
 from reeldrop.render.fleet import OwnRenderer
 from reeldrop.render.renderer import InProcessRenderer
+from reeldrop.render.source import ModelSource
 from reeldrop.service import benches
 from reeldrop.store import job_files, status
 from reeldrop.store.status import State
@@ -62,6 +63,7 @@ class Own:
     late: what it has told of batches since it was lost
     too_large: what is in the text of prompts for which its memory does not suffice
     shortages: how often it did not
+    has_orders: whether the service that it is lent to has ordered anything
     """
 
     def __init__(self, sources: object) -> None:
@@ -75,6 +77,7 @@ class Own:
         self.too_large = ""
         self.needs_a_file = ""
         self.shortages = 0
+        self.has_orders = False
         self.is_held = threading.Event()
         self._held_text = ""
         self._goes = threading.Event()
@@ -153,10 +156,12 @@ class Fleet:
         own.seen.clear()
         own.cancelled.clear()
         own.given.clear()
-        own.encodes = ""
+        own.encodes, own.has_orders = "", False
         own.too_large, own.needs_a_file, own.shortages = "", "", 0
 
         def told(event: RendererEvent) -> None:
+            if not own.has_orders:  # it still answers the service before
+                return
             if isinstance(event, ModelLoaded) and id in self.hanging:
                 return
             if isinstance(event, ModelLoaded) and self.failures:
@@ -200,15 +205,25 @@ class _Lent:
     """A renderer that stays when the service ends."""
 
     def __init__(self, own: Own) -> None:
-        renderer = own.renderer
         self._own = own
-        self.load, self.use = renderer.load, renderer.use
-        self.release = renderer.release
+
+    def _ordered(self) -> InProcessRenderer:
+        self._own.has_orders = True
+        return self._own.renderer
+
+    def load(self, model: str) -> None:
+        self._ordered().load(model)
+
+    def use(self, sources: Mapping[str, ModelSource]) -> None:
+        self._ordered().use(sources)
+
+    def release(self, model: str, *, keeps: bool) -> None:
+        self._ordered().release(model, keeps=keeps)
 
     def render(self, batch: Batch) -> None:
         if _is_of_job(batch):
             self._own.given.append(batch)
-        self._own.renderer.render(batch)
+        self._ordered().render(batch)
 
     def cancel(self, batch: Batch) -> None:
         self._own.cancelled.append(batch)

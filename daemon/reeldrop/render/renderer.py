@@ -209,7 +209,7 @@ class InProcessRenderer:
             # Without the traceback, which would keep the tensors of the failed render alive.
             failure: Exception = error.with_traceback(None)
             failure.__cause__ = failure.__context__ = None
-        except Exception as error:
+        except Exception as error:  # a model or a library may raise anything
             text = "".join(traceback.format_exception_only(error)).strip()
             if isinstance(error, torch.AcceleratorError):
                 raise RendererDied(f"the device is broken: {text}") from None

@@ -15,6 +15,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 import ctypes
 import functools
 import gc
+import logging
 import shlex
 import shutil
 import signal
@@ -27,6 +28,7 @@ from pathlib import Path
 import execnet
 import hypothesis
 import pytest
+import structlog
 from _pytest.assertion import rewrite
 from harness import HARNESS
 from harness.processes import fork_server
@@ -110,11 +112,15 @@ def _draw_once() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown() -> Generator[None, None, None]:
-    """Fail the test that leaves the environment changed: later starts could not be forks.
+    """Fail the test that leaves the log configured, or the environment changed.
 
-    Each of them would import torch anew, which takes seconds.
+    Later tests would not see what is logged; and later starts could not be forks: each would
+    import torch anew, which takes seconds.
     """
     yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        pytest.fail("left the log configured: needs the fixture `log_restored`")
     if fork_server.cache_info().currsize:
         changed = fork_server().changed(os.environ)
         assert set() == changed, "left changed in the environment"
@@ -134,6 +140,17 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     # inherit that. A handled signal is reset to the default in child processes.
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
+
+
+@pytest.fixture
+def log_restored() -> Iterator[None]:
+    """Restore the log's configuration, for tests that change it."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    yield
+    root.handlers[:] = handlers
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 from pathlib import PurePosixPath
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from reeldrop.base.errors import Mistake, PromptError
@@ -119,13 +119,9 @@ def test_what_commands_say_is_harmless(capsys: pytest.CaptureFixture[str]) -> No
     assert r"\x1b[31m\n\u2028\u202e\x9b" + "\t大\n" == out
 
 
+@pytest.mark.usefixtures("log_restored")
 def test_the_log_for_people_is_harmless() -> None:
     """Values and tracebacks are escaped; each event starts a line of its own."""
-    import structlog
-
-    stream = io.StringIO()
-    with contextlib.ExitStack() as stack:
-        stack.callback(structlog.reset_defaults)
-        log.configure(stream, for_people=True)
-        structlog.get_logger().error("job_failed", reason="\x1b[31m\u202e\x9b", prompt_file=EVIL)
+    log.configure(stream := io.StringIO(), for_people=True)
+    structlog.get_logger().error("job_failed", reason="\x1b[31m\u202e\x9b", prompt_file=EVIL)
     assert_harmless(stream.getvalue())

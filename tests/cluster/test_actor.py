@@ -78,7 +78,12 @@ class Wire:
 
 
 @pytest.fixture
-def wire(tmp_path: Path, tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+def wire(
+    tmp_path: Path,
+    tiny_pipeline: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    log_restored: None,  # noqa: ARG001
+) -> Iterator[Wire]:
     """An actor that sees the results, and its proxy."""
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # an actor replaces it
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

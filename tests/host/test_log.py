@@ -22,17 +22,12 @@ from reeldrop.host import log
 
 
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    """A stream that gets the events; the old configuration is restored afterwards."""
-    root, written = logging.getLogger(), io.StringIO()
-    handlers = root.handlers[:]
-    log.configure(written, for_people=False)
+def stream(log_restored: None) -> Iterator[io.StringIO]:  # noqa: ARG001
+    """A stream that gets the events."""
+    log.configure(written := io.StringIO(), for_people=False)
     yield written
     for job_id in ("j1", "j2"):
         log.close_job_file(job_id)
-    root.handlers[:] = handlers
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
 
 
 def events(text: str) -> list[dict[str, Any]]:

@@ -157,6 +157,7 @@ def write_config_of_wan(site: Site, folder: Path, frames: int, steps: int, **swi
     )
 
 
+@pytest.mark.filterwarnings("default")  # the compiler has some
 def test_what_can_not_be_compiled_is_told_from_what_is_not_faster(
     site: Site, wan_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

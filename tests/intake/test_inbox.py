@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import shutil
 import socket
 import stat
@@ -547,6 +548,34 @@ def test_order(box: Inbox) -> None:
         priority = {"b.txt": 5, "d.txt": -1}.get(candidate.path.name, 0)
         line.add(Examined(candidate, priority, 0, 1, "tiny"))
     assert ["b.txt", "a.txt", "c.txt", "d.txt"] == [c.path.name for c in line.candidates(9)]
+
+
+def test_what_is_kept_of_the_first_files_is_what_a_new_look_finds(box: Inbox) -> None:
+    """After each change of the queue, of the turns, and of what a batch has passed over."""
+    names = [f"{group}/{number}.txt" for group in "ab" for number in range(3)]
+    for name in names:
+        drop(box, name)
+    box.scan(0.0)
+    order, dice, seen = Turns(), random.Random(1), set[object]()
+    line = Line(order)
+    known = {str(c.path): Examined(c, 0, 0, 1, "m") for c in line.fill(box.settled(9.0), box)}
+    assert {*names} == known.keys()
+    for _ in range(300):
+        name = dice.choice(names)
+        match dice.choice(("add", "remove", "pass over", "fill", "lead")):
+            case "add" if name not in {file.id for file in line.first()}:
+                line.add(known[name])
+            case "remove":
+                line.remove(name)
+            case "pass over":
+                line.pass_over([name])
+            case "fill":
+                line.fill(box.settled(9.0), box)
+            case "lead":
+                order.lead(name[0])
+        assert line._views() == line.first() == line.first()
+        seen.add(tuple((file.id, file.was_passed_over) for file in line.first()))
+    assert len(seen) > 50
 
 
 def test_an_edit_does_not_lose_the_place_in_the_queue(box: Inbox) -> None:

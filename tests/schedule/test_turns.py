@@ -70,6 +70,18 @@ def test_a_priority_goes_before_all_turns(queue: Queue[str], order: Turns) -> No
     assert ["a/1", "a/2", "b/0", "a/0"] == served(queue, order, 4)
 
 
+def test_the_order_changes_when_another_group_leads(queue: Queue[str], order: Turns) -> None:
+    """Hundreds of batches of one group change nothing, so that what was sorted stays so."""
+    add(queue, *(f"a/{number}" for number in range(9)), "b/0")
+    served(queue, order, 1)
+    numbers, ranks = order.order, queue.first(9)
+    for _ in range(5):
+        order.lead("a")
+    assert (numbers, ranks) == (order.order, queue.first(9))
+    assert ["b/0", "a/1"] == served(queue, order, 2)
+    assert numbers + 2 == order.order
+
+
 def test_within_a_group_the_first_seen_is_first(queue: Queue[str]) -> None:
     """Then the name decides."""
     for since, name in ((2.0, "a"), (1.0, "c"), (1.0, "b"), (3.0, "0")):

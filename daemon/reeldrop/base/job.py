@@ -321,9 +321,17 @@ class Member:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Batch:
-    """Prompts of one or more jobs, with equal settings, that are rendered together."""
+    """Prompts of one or more jobs, with equal settings, that are rendered together.
+
+    steps: those of each video; kept, as it is asked at each step of hundreds of batches
+    """
 
     members: tuple[Member, ...]
+    steps: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        steps = self.members[0].prompt.steps if self.members else 0
+        object.__setattr__(self, "steps", steps)
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
@@ -332,10 +340,6 @@ class Batch:
     @property
     def model(self) -> str:
         return self.members[0].prompt.model
-
-    @property
-    def steps(self) -> int:
-        return self.members[0].prompt.steps
 
 
 class BatchLimit(NamedTuple):

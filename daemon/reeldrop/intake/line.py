@@ -13,9 +13,7 @@ from reeldrop.intake.scan import Candidate
 from reeldrop.schedule import turns
 from reeldrop.schedule.schedule import LOOK_THROUGH
 from reeldrop.schedule.turns import Queue, Turns
-from reeldrop.schedule.view import (
-    FileView,
-)
+from reeldrop.schedule.view import FileView
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +57,14 @@ class Line:
     """The queue of the files that can be claimed, and what is known of others in the inbox."""
 
     def __init__(self, order: Turns) -> None:
+        self._order = order
         self._queue: Queue[Examined] = Queue(order)
         self._of_night: Queue[Examined] = Queue(order)
         self._known: dict[str, Examined] = {}
         self._expired: set[Candidate] = set()
         self._passed_over: set[Candidate] = set()
+        self._first: tuple[FileView, ...] | None = None
+        self._order_of_first = 0
 
     def __bool__(self) -> bool:
         return bool(self._queue) or bool(self._of_night)
@@ -78,6 +79,7 @@ class Line:
         may_pair = {k.candidate for k in other._known.values() if k.pair or k.names}
         self._expired = other._expired | may_pair  # another model may take other pictures
         self._passed_over = other._passed_over
+        self._first = None
 
     def fill(self, settled: Iterable[Candidate], there: Container[Candidate]) -> deque[Candidate]:
         """Queue the settled files that have been examined; return the others, in turn.
@@ -99,10 +101,12 @@ class Line:
                 of_night.append((*known.queue_key, known))
         self._queue.fill(examined)
         self._of_night.fill(of_night)
+        self._first = None
         return _by_turns(others)
 
     def add(self, examined: Examined) -> None:
         """Queue a file."""
+        self._first = None
         self._known[examined.path] = examined
         self._expired.discard(examined.candidate)
         self._queue_of(examined.candidate).add(*examined.queue_key, examined)
@@ -112,6 +116,7 @@ class Line:
         known = self._known.get(path)
         if known is None:
             return None
+        self._first = None
         return self._queue_of(known.candidate).remove(*known.queue_key)
 
     def expire(self, candidate: Candidate) -> None:
@@ -123,7 +128,15 @@ class Line:
         self._expired.update(known.candidate for known in self._known.values() if not known.count)
 
     def first(self) -> tuple[FileView, ...]:
-        """Return the next files, in order; last those of the night."""
+        """Return the next files, in order; last those of the night.
+
+        It is asked before each batch, and the answer is kept while nothing here changes.
+        """
+        if self._first is None or self._order_of_first != self._order.order:
+            self._first, self._order_of_first = self._views(), self._order.order
+        return self._first
+
+    def _views(self) -> tuple[FileView, ...]:
         are_several = len(self.groups()) > 1
         return tuple(
             FileView(
@@ -167,6 +180,7 @@ class Line:
         """Mark the paths that wait here as passed over by a batch; ignore others."""
         for path in paths:
             if path in self._known:
+                self._first = None
                 self._passed_over.add(self._known[path].candidate)
 
 

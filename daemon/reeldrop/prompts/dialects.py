@@ -58,12 +58,14 @@ _SCHEDULE = re.compile(
 )
 _CELL = re.compile(r"^(?P<value>.*\S)\s*\|\|$")
 _IN_CODE = re.compile(r"^(?P<q>[\"'])(?P<value>.*)(?P=q),$")
+_SIGN = re.compile(r"[{\"“=#:：|]|(?<!\S)[-–—']")
+"""What each way to write settings has somewhere in its line, and hardly any prompt."""
 
 
 def of_line(line: str) -> Recognised | None:
     """Return what a line of a text file is; None if it may be a prompt."""
     line = line[:_LONGEST]
-    for look in _LOOKS:
+    for look in _LOOKS if _SIGN.search(line) else ():
         recognised = look(line)
         if recognised is not None:
             return recognised

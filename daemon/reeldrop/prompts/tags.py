@@ -54,6 +54,9 @@ _AND = re.compile(r"(?<!\d):-?\d(?:\.\d{1,3})? AND(?= \S)")
 
 _REMARK = re.compile(r"/\*[^\n]{1,200}?\*/")
 _WILDCARD = re.compile(r"(?<!\w)__[\w/-]{1,60}__(?!\w)")
+_SIGN = re.compile(r"[)）:：{\[|\\&*]|__|BREAK")  # noqa: RUF001
+"""What each of these has somewhere, and hardly any other prompt."""
+
 _HIDDEN = re.compile("[\xad\u200b\u2060\u202d\u202e\ufeff]")
 _MOST = 10
 """Upper bound on the prompts of an example, and on the lines of a prompt that are looked at."""
@@ -127,6 +130,20 @@ def notes(prompt: str, *, reads_weights: bool = False) -> tuple[str, ...]:
 
     reads_weights: weights such as (word:1.2) are no text
     """
+    found = _of_syntax(prompt, reads_weights=reads_weights) if _SIGN.search(prompt) else []
+    found += _of_other_tools(prompt)
+    hidden = _hidden(prompt)
+    if hidden:
+        found.append(f"there is {invisible.named(hidden)} in the prompt, which can't be seen")
+    if "\t" in prompt:
+        found.append("there is a tab in the prompt, as between columns")
+    if "\ufffd" in prompt:
+        found.append("there is a \ufffd in the prompt: another program has lost a character there")
+    return tuple(found)
+
+
+def _of_syntax(prompt: str, *, reads_weights: bool) -> list[str]:
+    """Return a note on each kind of mark-up that other tools read, and reeldrop films."""
     found = []
     for pattern, what in (
         (_OTHER_WEIGHT if reads_weights else _WEIGHT, "weights"),
@@ -145,15 +162,7 @@ def notes(prompt: str, *, reads_weights: bool = False) -> tuple[str, ...]:
             found.append(f"{match[0]} is text here: reeldrop has no {what}")
     if (choice := _SPACED.search(prompt)) is not None:
         found.append(f"{choice[0]} is text here: in a YAML file, `wildcards:` makes it a choice")
-    found += _of_other_tools(prompt)
-    hidden = _hidden(prompt)
-    if hidden:
-        found.append(f"there is {invisible.named(hidden)} in the prompt, which can't be seen")
-    if "\t" in prompt:
-        found.append("there is a tab in the prompt, as between columns")
-    if "\ufffd" in prompt:
-        found.append("there is a \ufffd in the prompt: another program has lost a character there")
-    return tuple(found)
+    return found
 
 
 def _of_other_tools(prompt: str) -> list[str]:

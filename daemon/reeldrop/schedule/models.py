@@ -101,7 +101,8 @@ class Waits:
 
     def keep(self, names: Iterable[str]) -> None:
         """Forget all others: they do not wait any more."""
-        self._seconds = {name: self._seconds[name] for name in names if name in self._seconds}
+        if self._seconds:  # else hundreds of names would be looked at for nothing
+            self._seconds = {name: self._seconds[name] for name in names if name in self._seconds}
 
     def seconds(self, now: float) -> dict[str, float]:
         """Return for how long each of them has waited."""

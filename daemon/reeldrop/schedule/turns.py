@@ -46,25 +46,31 @@ def is_of_night(path: PurePosixPath) -> bool:
 
 
 class Turns:
-    """When each group last led a batch, or when it came, counted in batches.
+    """When each group last led a batch, or when it came, counted in changes of the lead.
 
     A group's number never falls, and a new group ranks after all that have waited longer. So each
     group gets its turn, however many new ones come.
     """
 
     def __init__(self) -> None:
-        self._batches = 0
+        self._leads = 0
         self._of: dict[str, int] = {}
         self._most = MAX_GROUPS
 
     def of(self, group: str) -> int:
         """Return a group's number: the lowest is next."""
-        return self._of.setdefault(group, 2 * self._batches - 1)
+        return self._of.setdefault(group, 2 * self._leads - 1)
 
     def lead(self, group: str) -> None:
-        """Record that a group leads a batch."""
-        self._batches += 1
-        self._of[group] = 2 * self._batches
+        """Record that a group leads a batch. If it led the last one too, the order stays."""
+        if self._of.get(group) != 2 * self._leads:
+            self._leads += 1
+            self._of[group] = 2 * self._leads
+
+    @property
+    def order(self) -> int:
+        """A number that changes when the order of the known groups does."""
+        return self._leads
 
     def are_many(self) -> bool:
         """Return whether it is time to `keep` only some groups."""

@@ -49,9 +49,9 @@ def kinds(batch: Batch, device: str) -> list[Hashable]:
     ]
 
 
-def formats(prompt: Prompt) -> list[Hashable]:
-    """Return the kinds of a video for the encoder, the nearest first."""
-    return [(prompt.formats, pixels(prompt)), prompt.formats, None]
+def formats(prompt: Prompt, size: int) -> list[Hashable]:
+    """Return the kinds of a video with so many pixels for the encoder, the nearest first."""
+    return [(prompt.formats, size), prompt.formats, None]
 
 
 def size(batch: Batch) -> int:
@@ -67,7 +67,8 @@ def step_size(batch: Batch) -> int:
 
 def pixels(prompt: Prompt, most_frames: int = 0) -> int:
     """Return the number of pixels of all frames, or of some, as far as the prompt says it."""
-    frames, *sides = map(prompt.argument, ("num_frames", "height", "width"))
+    said = dict(prompt.arguments)
+    frames, *sides = map(said.get, ("num_frames", "height", "width"))
     if most_frames and isinstance(frames, int):
         frames = min(frames, most_frames)
     return math.prod(n for n in (frames, *sides) if isinstance(n, int) and n > 0)

@@ -63,8 +63,9 @@ class Forecast:
         if batch is not None:
             device = self._kinds.get(renderer, "")
             kinds, step_size = figures.kinds(batch, device), figures.step_size(batch)
-            known = self._steps.of(kinds[:1], step_size)
-            self._courses[renderer] = _Course(batch, device, kinds, step_size, now, now, known)
+            known, size = self._steps.of(kinds[:1], step_size), figures.size(batch)
+            course = _Course(batch, device, kinds, step_size, size, now, now, known)
+            self._courses[renderer] = course
 
     def step_done(self, step: int, now: float, renderer: str = "") -> None:
         """Note that a step of the batch in hand is done; `step` counts from 1."""
@@ -79,7 +80,7 @@ class Forecast:
         course = self._courses.pop(renderer, None)
         if course is None or not course.step:
             return
-        self._decodings.note(course.kinds, figures.size(course.batch), now - course.step_at)
+        self._decodings.note(course.kinds, course.size, now - course.step_at)
         step = self._steps.of(course.kinds, course.step_size) or 0.0
         lead = course.first_at - course.began - step * course.first
         self._leads.note([(course.device, course.batch.model)], 1, max(0.0, lead))
@@ -97,8 +98,8 @@ class Forecast:
         """
         prompt = self._to_encode.pop((job_id, number)).prompt
         if is_published:
-            seconds = now - self._encoding_since
-            self._encodings.note(figures.formats(prompt), figures.pixels(prompt), seconds)
+            seconds, size = now - self._encoding_since, figures.pixels(prompt)
+            self._encodings.note(figures.formats(prompt, size), size, seconds)
         self._encoding_since = now
 
     # What is predicted
@@ -194,7 +195,7 @@ class Forecast:
         step = self._steps.of(course.kinds, course.step_size)
         if step is None:
             return None
-        decoding = self._decoding_seconds(course.batch, course.kinds, step)
+        decoding = self._decoding_seconds(course.batch, course.kinds, course.size, step)
         left = figures.steps(course.batch) - course.step
         if left <= 0:
             return _rest(decoding, now - course.step_at)
@@ -208,10 +209,13 @@ class Forecast:
         if step is None:
             return None
         lead = self._lead(batch, device)
-        return lead + figures.steps(batch) * step + self._decoding_seconds(batch, kinds, step)
+        decoding = self._decoding_seconds(batch, kinds, figures.size(batch), step)
+        return lead + figures.steps(batch) * step + decoding
 
-    def _decoding_seconds(self, batch: Batch, kinds: Sequence[Hashable], step: float) -> float:
-        measured = self._decodings.of(kinds, figures.size(batch))
+    def _decoding_seconds(
+        self, batch: Batch, kinds: Sequence[Hashable], size: int, step: float
+    ) -> float:
+        measured = self._decodings.of(kinds, size)
         if measured is None:
             return DECODING_STEPS * step * batch.members[0].prompt.pieces
         return measured
@@ -223,8 +227,9 @@ class Forecast:
         return own, sum(each for _, each in seconds)
 
     def _encoding_seconds(self, prompt: Prompt) -> float:
-        measured = self._encodings.of(figures.formats(prompt), figures.pixels(prompt))
-        return figures.pixels(prompt) / ENCODED_PIXELS if measured is None else measured
+        size = figures.pixels(prompt)
+        measured = self._encodings.of(figures.formats(prompt, size), size)
+        return size / ENCODED_PIXELS if measured is None else measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +237,7 @@ class _Course:
     """How far a batch is.
 
     device: the kind of what renders it
-    kinds, step_size: its own, as `figures` has them
+    kinds, step_size, size: its own, as `figures` has them
     began: when it did
     step_at: when the last step was done, or else when the batch began
     known: the seconds per step that such a batch took before; None if there was none
@@ -244,6 +249,7 @@ class _Course:
     device: str
     kinds: Sequence[Hashable]
     step_size: int
+    size: int
     began: float
     step_at: float
     known: float | None

@@ -62,7 +62,8 @@ format: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt | python
 	@echo "Installing PyTorch and other libraries into $(VENV): a few GB, once. This takes some minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # on all cores; templates can't be compiled
 	touch $@
 
 python:

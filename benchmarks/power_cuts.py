@@ -42,7 +42,8 @@ from harness.jobs import MODEL, next_batch
 from harness.logged_disk import Changes, logged_disk
 from reeldrop.base import temporaries
 from reeldrop.base.errors import Mistake, PromptError, Unrenderable
-from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered
+from reeldrop.base.fleet import BatchLimit
+from reeldrop.base.job import Batch, Job, Prompt, Rendered
 from reeldrop.base.names import video_name
 from reeldrop.host import log
 from reeldrop.intake.inbox import Inbox

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
-from reeldrop.base.job import Batch, BatchLimit, Job, Prompt, Rendered
+from reeldrop.base.fleet import BatchLimit
+from reeldrop.base.job import Batch, Job, Prompt, Rendered
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.schedule import schedule
 from reeldrop.schedule.decisions import Open, Render

@@ -24,7 +24,8 @@ from reeldrop.base.errors import (
     Unrenderable,
 )
 from reeldrop.base.events import RendererJoined
-from reeldrop.base.job import Batch, BatchLimit, Capabilities, Job, Prompt, Rendered
+from reeldrop.base.fleet import BatchLimit
+from reeldrop.base.job import Batch, Capabilities, Job, Prompt, Rendered
 from reeldrop.base.residents import Memory, Resident
 from reeldrop.intake import line
 from reeldrop.intake import parses as intake_parses

@@ -32,7 +32,8 @@ from reeldrop.base.errors import (
     RenderError,
     Unrenderable,
 )
-from reeldrop.base.job import Batch, BatchLimit, Cause, Job, Member, Prompt
+from reeldrop.base.fleet import BatchLimit
+from reeldrop.base.job import Batch, Cause, Job, Member, Prompt
 from reeldrop.service import limits, suspects
 from reeldrop.service.jobs import Jobs
 from reeldrop.store import job_files

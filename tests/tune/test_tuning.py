@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from harness.site import Site, make_site
-from reeldrop.base.job import BatchLimit
+from reeldrop.base.fleet import BatchLimit
 from reeldrop.config import config, profiles
 from reeldrop.render import devices, pipeline
 from reeldrop.render.source import LoraSource, ModelSource

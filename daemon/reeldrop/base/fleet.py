@@ -7,8 +7,18 @@ import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from reeldrop.base.job import BatchLimit
+
+class BatchLimit(NamedTuple):
+    """How many prompts may be rendered together; if `is_measured`, only as many as fit.
+
+    in_few_sizes: whether smaller batches are powers of two, as each size is compiled by itself
+    """
+
+    most: int
+    is_measured: bool = False
+    in_few_sizes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from reeldrop.base.errors import Mistake
 from reeldrop.base.grid import Grid as Grid
@@ -340,14 +340,3 @@ class Batch:
     @property
     def model(self) -> str:
         return self.members[0].prompt.model
-
-
-class BatchLimit(NamedTuple):
-    """How many prompts may be rendered together; if `is_measured`, only as many as fit.
-
-    in_few_sizes: whether smaller batches are powers of two, as each size is compiled by itself
-    """
-
-    most: int
-    is_measured: bool = False
-    in_few_sizes: bool = False

@@ -13,8 +13,8 @@ import pydantic
 import structlog
 
 from reeldrop.base.errors import ConfigError, Mistake
-from reeldrop.base.fleet import Device
-from reeldrop.base.job import BatchLimit, Capabilities, Picture, Prompt
+from reeldrop.base.fleet import BatchLimit, Device
+from reeldrop.base.job import Capabilities, Picture, Prompt
 from reeldrop.config import builtin
 from reeldrop.config.profile_keys import Speed
 from reeldrop.prompts import rules

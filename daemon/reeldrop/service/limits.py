@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reeldrop.base.job import Batch, BatchLimit, Prompt
+from reeldrop.base.fleet import BatchLimit
+from reeldrop.base.job import Batch, Prompt
 
 MAX_KINDS = 1000
 """Upper bound on the remembered entries of `Fits`: prompt files choose their keys."""

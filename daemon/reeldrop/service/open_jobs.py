@@ -12,7 +12,8 @@ from types import MappingProxyType
 import structlog
 
 from reeldrop.base.escaping import shown
-from reeldrop.base.job import BatchLimit, Job, Prompt
+from reeldrop.base.fleet import BatchLimit
+from reeldrop.base.job import Job, Prompt
 from reeldrop.host import log
 from reeldrop.schedule import schedule
 from reeldrop.schedule.turns import Rank, Turns

@@ -29,6 +29,29 @@ def test_each_error_of_the_machine_has_a_remedy(number: int) -> None:
     assert found.problem.startswith(f"{os.strerror(number)}: /srv/results/a.mp4")
 
 
+def test_a_disk_that_fails_does_not_say_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing, or behind what can't be looked into, is not there; a broken link is."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("none", "none/x", "file/x", "x" * 300, "\0"):
+        assert not trouble.is_there(tmp_path / name)
+    assert trouble.is_there(tmp_path / "file")
+    assert trouble.is_there(f"{tmp_path}/link")
+
+    def fail(path: Path) -> None:
+        raise error(number, str(path))
+
+    monkeypatch.setattr(os, "lstat", fail)
+    for number in sorted(DISK_ERRORS):
+        with pytest.raises(OSError, match="file") as caught:
+            trouble.is_there(tmp_path / "file")
+        assert number == caught.value.errno
+    number = errno.EACCES
+    assert not trouble.is_there(tmp_path / "file")
+
+
 def test_a_full_disk_is_told_with_what_is_left(tmp_path: Path) -> None:
     """Of the file system of a file that is not there yet; the same trouble is the same text."""
     found = trouble.in_words(error(errno.ENOSPC, str(tmp_path / "a/b.mp4")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import random
 import shutil
@@ -821,6 +822,25 @@ def test_defaults_have_one_bound_together(box: Inbox) -> None:
     with pytest.raises(PromptError, match="more than 100 bytes together") as caught:
         box.defaults_for(PurePosixPath("x/y/a.txt"), 100)
     assert "x/y/_defaults.yaml" == caught.value.mistakes[0].file
+
+
+def test_defaults_on_a_disk_that_fails_are_not_left_out(
+    box: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a prompt would be rendered with other settings than its folder has."""
+    drop(box, "_defaults.yaml", "seed: 5")
+    lstat = os.lstat
+
+    def failing(path: Path, *, dir_fd: int | None = None) -> os.stat_result:
+        if os.fspath(path).endswith("_defaults.yaml"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return lstat(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            box.defaults_for(PurePosixPath("a.txt"), 100)
+    assert 1 == len(box.defaults_for(PurePosixPath("a.txt"), 100))
 
 
 def test_defaults_for_the_farthest_first(box: Inbox) -> None:

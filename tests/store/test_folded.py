@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 import pytest
 from harness.processes import await_that
@@ -60,3 +62,23 @@ def test_a_folder_that_rests_is_not_read_again(
     (tmp_path / "poems").mkdir()
     assert not is_remembered()
     await_that(is_remembered, "the new name to be remembered")
+
+
+def test_a_disk_that_fails_has_no_name_that_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of one moment would else part a prompt file from its videos, for ever."""
+    (tmp_path / "poems").mkdir()
+    names = Names(tmp_path)
+
+    def fail(path: Path) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    for call in ("lstat", "listdir"):
+        place = Path("poems" if call == "lstat" else "Poems")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fail)
+            with pytest.raises(OSError, match="Input/output"):
+                names.apart(place)
+    assert Path("poems") == names.apart(Path("poems"))
+    assert Path("Poems") != names.apart(Path("Poems"))

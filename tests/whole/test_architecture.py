@@ -311,6 +311,18 @@ def is_command(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
     return any(ast.unparse(found).startswith("app.command") for found in decorators)
 
 
+def test_a_disk_that_fails_is_not_taken_for_a_missing_file() -> None:
+    """`os.path.lexists` does so; where files are kept, `trouble.is_there` is asked."""
+    keepers = [m for m in MODULES if package_of(m) in ("base", "intake", "store")]
+    asking = {
+        module
+        for module in keepers
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute) and node.attr == "lexists"
+    }
+    assert {"base.trouble"} == asking  # for what it says of a disk, in words
+
+
 def test_every_test_states_the_rule_that_it_holds() -> None:
     """A test without a docstring can't be distinguished from a wrong one."""
     silent = [

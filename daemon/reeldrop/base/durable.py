@@ -23,7 +23,7 @@ from pathlib import Path, PurePath
 
 from reeldrop.base import temporaries
 from reeldrop.base.plain_files import OPEN_FLAGS
-from reeldrop.base.trouble import naming
+from reeldrop.base.trouble import is_there, naming
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _NOT_HERE = {errno.EINVAL, errno.ENOSYS}
@@ -191,8 +191,8 @@ def rename_exclusively(source: Path, target: Path) -> None:
     names = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target))
     if _libc().renameat2(*names, _RENAME_NOREPLACE) != 0:
         number = ctypes.get_errno()
-        is_there = number != errno.ENOENT or os.path.lexists(source)
-        raise OSError(number, os.strerror(number), str(target if is_there else source))
+        has_source = number != errno.ENOENT or is_there(source)
+        raise OSError(number, os.strerror(number), str(target if has_source else source))
 
 
 @functools.cache
@@ -206,7 +206,7 @@ def _rename_in_steps(source: Path, target: Path) -> None:
     if stat.S_ISREG(before.st_mode) and _link(source, target):
         _remove_linked(source, target, before)
         return
-    if os.path.lexists(target):
+    if is_there(target):
         raise FileExistsError(errno.EEXIST, "the name is taken", str(target))
     os.rename(source, target)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from reeldrop.base import durable, temporaries
 from reeldrop.base.plain_files import pour
-from reeldrop.base.trouble import naming
+from reeldrop.base.trouble import is_there, naming
 
 
 def move(source: Path, target: Path, owner: str) -> None:
@@ -41,7 +41,7 @@ def _move_across(source: Path, target: Path, owner: str) -> None:
     before = source.lstat()
     if not stat.S_ISREG(before.st_mode):
         raise OSError(errno.EXDEV, "only a plain file can be copied there", str(source))
-    if not (os.path.lexists(target) and _is_copy(source, target)):
+    if not (is_there(target) and _is_copy(source, target)):
         copy(source, target, owner)
     # An earlier call may have made the copy, and failed before this.
     durable.fsync_folder(target.parent)

@@ -104,6 +104,23 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+def is_there(path: str | Path) -> bool:
+    """Return whether anything is at a path, also a link that leads nowhere.
+
+    Raises:
+        OSError: nobody can know, as the disk fails; `os.path.lexists` would say that nothing is.
+    """
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise
+        return False
+    except ValueError:  # no name of a file
+        return False
+    return True
+
+
 def _place(error: OSError) -> str:
     if error.filename is None:
         return ""

@@ -21,6 +21,7 @@ from reeldrop.base import inbox_folders, plain_files
 from reeldrop.base.errors import DISK_ERRORS, DefaultsRefused, Mistake, NeverPromptFile, PromptError
 from reeldrop.base.job import DefaultsFile, Job, Prompt
 from reeldrop.base.roots import Root
+from reeldrop.base.trouble import is_there
 from reeldrop.intake import pictures
 from reeldrop.intake.parses import Given, Parses
 from reeldrop.intake.scan import is_interrupted
@@ -209,7 +210,7 @@ def defaults_above(
         # The file is gone with its folder; and it may have no folder but one in `NOW/`.
         gone = (FileNotFoundError,) if above in path.parents else _NO_FOLDER
         with contextlib.suppress(*gone), root.opened(above) as folder:
-            if os.path.lexists(folder / defaults_name):
+            if is_there(folder / defaults_name):
                 data = _read_defaults(name, folder / defaults_name, max_bytes)
                 files.append(DefaultsFile(str(name), data))
         if sum(len(file.data) for file in files) > max_bytes:

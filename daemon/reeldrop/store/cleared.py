@@ -17,6 +17,7 @@ from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
 from reeldrop.base.names import ERROR_SUFFIX, LOG_SUFFIX, NOTE_SUFFIX, PICTURES_SUFFIX
 from reeldrop.base.names import SIDECAR_SUFFIX as REMAINDER_SUFFIX
+from reeldrop.base.trouble import is_there
 from reeldrop.store import job_files, reports
 
 _LOG = re.escape(LOG_SUFFIX).replace("job", "job(?:-[0-9]+)?")
@@ -80,7 +81,7 @@ def _is_of(source: PurePosixPath, failed: Path, first: PurePosixPath) -> bool:
     if is_remainder and failed.suffix == REMAINDER_SUFFIX:
         return True
     is_name = _composed(str(first)) == named and failed.name == first.name
-    return is_name and (not about or not os.path.lexists(failed))
+    return is_name and (not about or not is_there(failed))
 
 
 def _composed(name: str) -> str:
@@ -116,6 +117,6 @@ def move(failed: Path, suffixes: Sequence[str], into: Path) -> str:
 
 def _may_be_moved(source: Path, target: Path) -> bool:
     """Return whether a name is free; a move by links that was killed leaves a file both names."""
-    if not os.path.lexists(target):
+    if not is_there(target):
         return True
-    return os.path.lexists(source) and os.path.samestat(source.lstat(), target.lstat())
+    return is_there(source) and os.path.samestat(source.lstat(), target.lstat())

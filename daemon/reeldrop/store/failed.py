@@ -28,6 +28,7 @@ from reeldrop.base.names import (
     aside,
 )
 from reeldrop.base.roots import NOTHING_THERE, Root
+from reeldrop.base.trouble import is_there
 from reeldrop.store import cleared, job_files, pictures, reports
 from reeldrop.store.folded import Names
 from reeldrop.store.retried import is_put_back
@@ -150,7 +151,7 @@ class Failed:
         Return False if it stays, because `_cleared/` is closed, or no folder.
         """
         ours = job.prompt_file, job_files.remainder(job)
-        if not os.path.lexists(own) or any(pictures.is_same(own, file) for file in ours):
+        if not is_there(own) or any(pictures.is_same(own, file) for file in ours):
             own.unlink(missing_ok=True)
             return True
         try:
@@ -159,7 +160,7 @@ class Failed:
                     with self._pictures(job, own, make=True) as folder:
                         pictures.leave_copies(job, folder, own.name)
                 suffixes = ("", PICTURES_SUFFIX, ERROR_SUFFIX)
-                there = [s for s in suffixes if os.path.lexists(own.with_name(own.name + s))]
+                there = [s for s in suffixes if is_there(own.with_name(own.name + s))]
                 cleared.move(own, there, into)
         except NOTHING_THERE:
             return False

@@ -7,7 +7,6 @@ are in hand.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -17,6 +16,7 @@ from reeldrop.base.errors import DISK_ERRORS, RenderCancelled
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job, Prompt
 from reeldrop.base.names import SIDECAR_SUFFIX
+from reeldrop.base.trouble import is_there
 from reeldrop.store import pictures, reports, sidecars
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
@@ -121,7 +121,7 @@ class Filing:
             return reports.text(job.source, job.id, error, others + advice(name))
 
         used = {picture.path for prompt, _ in failures for picture in prompt.pictures}
-        needed = sorted(filter(os.path.lexists, used))
+        needed = sorted(filter(is_there, used))
         name = _remainder_name(job)
         advice = functools.partial(
             reports.advice, job.source.with_name(name), error, pictures=needed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import time
@@ -10,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
+from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.names import folded, marked_name
+from reeldrop.base.trouble import is_there
 
 _MOST_FOLDERS = 100
 """Upper bound on the folders whose names are remembered."""
@@ -23,18 +24,25 @@ class Names:
     top: Path
 
     def clashes(self, place: PurePath) -> bool:
-        """Return whether a name is not there, but one that differs from it only in case."""
+        """Return whether a name is not there, but one that differs from it only in case.
+
+        Raises:
+            OSError: one of `DISK_ERRORS`; nobody can know.
+        """
         folder = self.top / place.parent
-        if os.path.lexists(folder / place.name):
+        if is_there(folder / place.name):
             return False
-        with contextlib.suppress(OSError):  # it is missing; or else nothing can be put there
+        try:
             return folded(place.name) in _folded_names(folder)
-        return False
+        except OSError as error:
+            if error.errno in DISK_ERRORS:
+                raise
+            return False  # it is missing; or else nothing can be put there
 
     def apart(self, place: PurePath) -> PurePath:
         """Return the place of a folder: with a mark in its name if one is there that differs so."""
         marked = place.with_name(marked_name(place.name))
-        is_marked = os.path.lexists(self.top / marked) or self.clashes(place)
+        is_marked = is_there(self.top / marked) or self.clashes(place)
         return marked if is_marked else place
 
     def within(self, place: PurePosixPath) -> PurePosixPath:

@@ -25,6 +25,7 @@ from reeldrop.base import durable, moves, plain_files, temporaries
 from reeldrop.base.errors import DISK_ERRORS, Mistake
 from reeldrop.base.job import Attempt, DefaultsFile, Job
 from reeldrop.base.picture_files import PictureFiles
+from reeldrop.base.trouble import is_there
 
 ATTEMPTS = "attempts.json"
 _RECORD = "job.json"
@@ -208,7 +209,7 @@ def ask_to_cancel(job: Job) -> bool:
         durable.write(job.folder / _CANCEL, b"", temporaries.command_owner())
     except FileNotFoundError:
         return False
-    return os.path.lexists(job.prompt_file)
+    return is_there(job.prompt_file)
 
 
 def is_cancelled(job: Job) -> bool:

@@ -21,6 +21,7 @@ from reeldrop.base.job import Job
 from reeldrop.base.names import PICTURE_SUFFIXES, POSTER_SUFFIX, folded, portable, spellings
 from reeldrop.base.picture_files import MOST_BYTES
 from reeldrop.base.roots import Root
+from reeldrop.base.trouble import is_there
 from reeldrop.store.job_files import PICTURES
 
 
@@ -31,7 +32,7 @@ def place(job: Job, name: str) -> Path:
 
 def missing(job: Job) -> list[str]:
     """Return the pictures of a job that it has not taken."""
-    return [name for name in job.pictures.names if not os.path.lexists(place(job, name))]
+    return [name for name in job.pictures.names if not is_there(place(job, name))]
 
 
 def take(job: Job, inbox: Root, shared: Container[str]) -> None:
@@ -107,9 +108,9 @@ def published_name(source: PurePosixPath, name: str) -> str:
 
 def publish(picture: Path, folder: Path, name: str, owner: str) -> str:
     """Copy a picture into a folder of the results, unless it is there; return its name there."""
-    for target, is_there in _apart(_places(picture, folder, name)):
+    for target, has_it in _apart(_places(picture, folder, name)):
         with contextlib.suppress(FileExistsError):
-            if not is_there:
+            if not has_it:
                 moves.copy(picture, target, owner)
             return target.name
     raise AssertionError("free_names never ends")
@@ -124,9 +125,9 @@ def file_away(job: Job, folder: Path) -> None:
 
 
 def _move(picture: Path, places: Iterable[tuple[Path, bool]], owner: str) -> None:
-    for target, is_there in places:
+    for target, has_it in places:
         with contextlib.suppress(FileExistsError):
-            if is_there:
+            if has_it:
                 _drop(picture)
             else:
                 moves.move(picture, target, owner)
@@ -137,7 +138,7 @@ def _places(picture: Path, folder: Path, name: str) -> Iterator[tuple[Path, bool
     """Yield the places that are free or have the picture's bytes, and whether they have them."""
     for candidate in durable.free_names(name):
         target = folder / candidate
-        if not os.path.lexists(target):
+        if not is_there(target):
             yield target, False
         elif is_same(picture, target):
             yield target, True
@@ -145,9 +146,9 @@ def _places(picture: Path, folder: Path, name: str) -> Iterator[tuple[Path, bool
 
 def _apart(places: Iterable[tuple[Path, bool]]) -> Iterator[tuple[Path, bool]]:
     """Yield the places whose names differ from others there not only in upper and lower case."""
-    for target, is_there in places:
-        if is_there or folded(target.name) not in map(folded, os.listdir(target.parent)):
-            yield target, is_there
+    for target, has_it in places:
+        if has_it or folded(target.name) not in map(folded, os.listdir(target.parent)):
+            yield target, has_it
 
 
 def is_same(one: Path, other: Path) -> bool:
@@ -233,7 +234,7 @@ def put_back(aside: Path, inbox: Path, prompt_file: str, owner: str) -> list[str
     names = sorted(name for name in os.listdir(aside) if _is_picture(aside / name))
     kept = [name for name in names if is_same(aside / name, inbox / name)]
     for name in (*sorted({*names} - {*kept}), *([prompt_file] if names else [])):
-        if os.path.lexists(inbox / name):
+        if is_there(inbox / name):
             raise FileExistsError(errno.EEXIST, "another file has that name", str(inbox / name))
     for name in names:
         if name not in kept:

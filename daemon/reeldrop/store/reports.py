@@ -28,6 +28,7 @@ from reeldrop.base.escaping import shown, shown_lines
 from reeldrop.base.names import ERROR_SUFFIX, MAX_NAME_BYTES, PICTURES_SUFFIX, portable
 from reeldrop.base.names import SIDECAR_SUFFIX as YAML_SUFFIX
 from reeldrop.base.plain_files import content, open_plain
+from reeldrop.base.trouble import is_there
 
 MAX_MISTAKES = 20
 COULD_NOT_RENDER, NOT_RENDERED = "could not render", "has not rendered"
@@ -158,7 +159,7 @@ def beside(target: Path) -> Path:
 def is_free(target: Path) -> bool:
     """Return whether a place in `_failed/` has no prompt file, no report and no pictures."""
     pictures = target.with_name(target.name + PICTURES_SUFFIX)
-    return not any(map(os.path.lexists, (target, beside(target), pictures)))
+    return not any(map(is_there, (target, beside(target), pictures)))
 
 
 def read(report: Path) -> str:

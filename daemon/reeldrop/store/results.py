@@ -27,6 +27,7 @@ from reeldrop.base.names import (
 )
 from reeldrop.base.roots import NOTHING_THERE, Root
 from reeldrop.base.sweeps import Swept, ending
+from reeldrop.base.trouble import is_there
 from reeldrop.store import pictures, sidecars
 from reeldrop.store.folded import Names
 from reeldrop.store.stems import Stems, folded_stem
@@ -114,7 +115,7 @@ class Results:
         self.root.check()
         folder = self.folder_for(source)
         place = self._nearest(folder)
-        if os.access(place, os.R_OK | os.W_OK | os.X_OK) or not os.path.lexists(place):
+        if os.access(place, os.R_OK | os.W_OK | os.X_OK) or not is_there(place):
             return
         if place == self.folder or not os.access(self.folder, os.W_OK | os.X_OK):
             is_read_only = os.statvfs(self.folder).f_flag & os.ST_RDONLY
@@ -134,7 +135,7 @@ class Results:
             raise _place_error(folder, "the path is too long", "use a shorter one") from None
         place = self.folder
         for part in folder.relative_to(place).parts:
-            if not os.path.lexists(place / part):
+            if not is_there(place / part):
                 break
             place /= part
             if place.is_symlink() or not place.is_dir():

@@ -32,6 +32,7 @@ from reeldrop.base.names import (
 )
 from reeldrop.base.plain_files import content
 from reeldrop.base.roots import Root
+from reeldrop.base.trouble import is_there
 from reeldrop.store import pictures, reports
 
 _TAKEN_OUT = re.compile("[0-9a-f]{8}(?P<inode>[0-9a-f]{1,16})?-.+", re.DOTALL)
@@ -63,16 +64,16 @@ def put_back(failed: Root, inbox: Root, name: PurePosixPath) -> Path | None:
     ):
         place = there / name.relative_to(parent)
         try:
-            has_pictures = os.path.lexists(place.with_name(place.name + PICTURES_SUFFIX))
+            has_pictures = is_there(place.with_name(place.name + PICTURES_SUFFIX))
             was = "" if has_pictures else reports.name_before(place)  # pairs are named alike
             copies: list[str] = []
-            if os.path.lexists(place):
+            if is_there(place):
                 copies = _put_pictures_back(failed, parent / original, into)
             named = _name_with_pair(place, into) or was or original
             at = _put_back(place, there / RETRIED_FOLDER, into, named)
             _put_copies_back(failed, parent / original, into, copies)
         except FileNotFoundError:
-            if os.path.lexists(place):
+            if is_there(place):
                 raise
             return None
         finally:
@@ -139,7 +140,7 @@ def _name_with_pair(place: Path, into: Path) -> str:
     if reports.job_of(report) or not numbered or name != numbered[1] + place.suffix:
         return ""
     pairs = (into / (numbered[1] + suffix) for suffix in PICTURE_SUFFIXES)
-    return name if any(map(os.path.lexists, pairs)) else ""
+    return name if any(map(is_there, pairs)) else ""
 
 
 def _origin(name: PurePosixPath) -> tuple[PurePosixPath, str]:
@@ -186,7 +187,7 @@ def _put_back(place: Path, retried: Path, into: Path, name: str) -> Path:
         with contextlib.suppress(OSError):
             if taken != place:
                 durable.rename_new(taken, place)
-            if os.path.lexists(place):
+            if is_there(place):
                 for path, data in kept.items():
                     durable.write_new(path, data, owner)
         raise
@@ -272,7 +273,7 @@ def _taken_out(place: Path, retried: Path, name: str, inode: str = "") -> Path:
         try:
             os.rename(place, target)
         except FileNotFoundError:  # another retry may have removed the empty folder
-            if not os.path.lexists(place):
+            if not is_there(place):
                 raise
         else:
             return target

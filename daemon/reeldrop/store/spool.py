@@ -23,6 +23,7 @@ from reeldrop.base.names import portable
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
 from reeldrop.base.plain_files import have_same_bytes
 from reeldrop.base.roots import Root
+from reeldrop.base.trouble import is_there
 from reeldrop.store import job_files, pictures, sheets
 from reeldrop.store.attempts import Attempts
 from reeldrop.store.failed import Failed, Report
@@ -133,7 +134,7 @@ class Spool:
         except OSError as error:
             self._remove(job.folder)
             # A share may have moved the file, but lost its reply: then it is a job anyway.
-            if not os.path.lexists(job.prompt_file):
+            if not is_there(job.prompt_file):
                 if isinstance(error, FileNotFoundError | NotADirectoryError):
                     return None
                 raise
@@ -194,7 +195,7 @@ class Spool:
         for job_id in self._names():
             if self._claimed.get(job_id, name) != name:  # of hundreds, most are others
                 continue
-            if job_id != job.id and os.path.lexists(self.active / job_id / name):
+            if job_id != job.id and is_there(self.active / job_id / name):
                 other = self.find(job_id)
                 if other is not None and other.source in sources:
                     yield other
@@ -247,7 +248,7 @@ class Spool:
         Its pictures are removed: the twin has the same.
         """
         with self._ending(job):
-            if os.path.lexists(twin):
+            if is_there(twin):
                 _require_same_bytes(job.prompt_file, twin)
             pictures.drop(job)
             try:
@@ -258,7 +259,7 @@ class Spool:
                 temporaries.remove(twin.parent, job.id)  # of a copy that was just made
                 _require_same_bytes(job.prompt_file, twin)
             # rename(2) keeps the old name if both are one file, as after a kill.
-            if os.path.lexists(job.prompt_file):
+            if is_there(job.prompt_file):
                 job.prompt_file.unlink()
                 durable.fsync_folder(job.folder)
 

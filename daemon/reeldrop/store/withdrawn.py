@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from reeldrop.base import durable, moves, temporaries
 from reeldrop.base.names import PICTURES_SUFFIX, aside
 from reeldrop.base.roots import Root
+from reeldrop.base.trouble import is_there
 from reeldrop.store import reports
 from reeldrop.store.folded import Names
 
@@ -51,13 +51,13 @@ def withdraw(
             )
             at = _set_aside(there / source.name, free, owner if across else "")
         except FileNotFoundError:
-            if os.path.lexists(there / source.name):
+            if is_there(there / source.name):
                 raise
             return None
         beside, text = reports.beside(at), reports.encoded(report(first.with_name(at.name)))
         with contextlib.suppress(FileExistsError):
             durable.write_new(beside, text, owner)
-        if not os.path.lexists(at):  # it was put back meanwhile
+        if not is_there(at):  # it was put back meanwhile
             beside.unlink(missing_ok=True)
         temporaries.remove_left(into, beside)
         return failed.path / first.with_name(at.name)
@@ -67,7 +67,7 @@ def _set_aside(file: Path, places: Iterable[Path], copies_for: str) -> Path:
     """Move a file to the first of the places that has no file, no report, no pictures."""
     for target in places:
         pictures = target.with_name(target.name + PICTURES_SUFFIX)
-        if not any(map(os.path.lexists, (reports.beside(target), pictures))):
+        if not any(map(is_there, (reports.beside(target), pictures))):
             with contextlib.suppress(FileExistsError):
                 if copies_for:
                     moves.move(file, target, copies_for)

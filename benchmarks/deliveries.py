@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import heapq
 import itertools
+import math
 import os
 import random
 import shutil
@@ -364,13 +365,13 @@ class Count:
 def deliver(
     count: int, dice: random.Random, folder: Path, ways: Sequence[str] = tuple(WAYS)
 ) -> Count:
-    """Deliver `count` files, in ways and at speeds that the dice choose."""
+    """Deliver `count` files, in each way equally often, in an order and at speeds of the dice."""
     world = World(folder)
     begun, kinds = [], Counter[str]()
     sent: list[tuple[float, Delivery, Steps]] = []
-    for number in range(count):
+    chosen = dice.sample([*ways] * math.ceil(count / len(ways)), count)
+    for number, way in enumerate(chosen):
         delivery = a_delivery(world.inbox, number, dice)
-        way = dice.choice(ways)
         kinds[way] += 1
         begun.append((way, delivery))
         sent.append((dice.uniform(0, 2.0 * count), delivery, WAYS[way](delivery)))

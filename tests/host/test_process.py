@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness.processes import DEADLINE_SECONDS, NEW_PROCESS, await_that, start
+from harness.processes import DEADLINE_SECONDS, await_that, start
 from harness.site import Daemon, Site
 from harness.zygote import REELDROP
 from reeldrop.base.errors import Unavailable
@@ -111,15 +111,39 @@ def _mask(daemon: Daemon, name: str) -> int:
     return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1], 16)
 
 
+IN_ITS_START = """\
+import contextlib, pathlib, sys, time
+from reeldrop.commands import cli
+from reeldrop.host import process
+sign, importing = pathlib.Path(sys.argv.pop(1)), process.importing
+
+@contextlib.contextmanager
+def held():
+    while sign.exists():
+        time.sleep(0.01)
+    with importing():
+        yield
+
+process.importing = held
+cli.main()
+"""
+"""Stays where libraries are imported for seconds, while a file exists: a fork has them already."""
+
+
 def test_signals_that_ask_for_no_end_do_not_end_a_daemon(site: Site) -> None:
     """Also SIGHUP during the start, which is heeded later as a reload."""
-    daemon = Daemon(site, NEW_PROCESS)
+    script, sign = site.folder / "in_its_start.py", site.folder / "sign"
+    script.write_text(IN_ITS_START)
+    sign.touch()
+    daemon = Daemon(site, (sys.executable, str(script), str(sign)))
     try:
+        daemon.wait_for("loading_libraries")
         await_that(lambda: _mask(daemon, "SigIgn:") & 1 << signal.SIGUSR1 - 1, "the start")
-        assert [] == daemon.events("starting")
         harmless = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGRTMIN)
         for number in (*harmless, signal.SIGHUP):
             daemon.process.send_signal(number)
+        assert [] == daemon.events("starting")
+        sign.unlink()
         daemon.wait_for("ready")
         daemon.wait_for("reloaded")
         assert 0 == daemon.stop()

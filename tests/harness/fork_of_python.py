@@ -1,4 +1,4 @@
-"""Started by pytest-xdist in place of Python: its workers become forks of the tests' zygote.
+"""Started in place of Python, as by pytest-xdist: becomes a fork of the zygote of the test run.
 
 A fork has already imported what the tests need. This process exits with the fork's exit code.
 """

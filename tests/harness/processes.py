@@ -46,6 +46,12 @@ def start(
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env)
 
 
+def as_fork(command: Sequence[str]) -> tuple[str, ...]:
+    """Return a command that runs a command of Python as a fork, if the run has a zygote."""
+    fork = (sys.executable, str(HARNESS / "fork_of_python.py"))
+    return (*(fork if ADDRESS in os.environ else command[:1]), *command[1:])
+
+
 def start_with_files(
     command: Sequence[str], stdout: Any, pass_fds: Sequence[int], env: Mapping[str, str], **_: Any
 ) -> Process:

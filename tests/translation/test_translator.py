@@ -7,7 +7,9 @@ import io
 import json
 import os
 import queue
+import shlex
 import shutil
+import subprocess
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 import structlog
 import train_tiny_translator
-from harness.processes import await_that
+from harness.processes import as_fork, await_that
 from huggingface_hub import constants
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
@@ -123,15 +125,13 @@ def mark(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def running(mark: Path) -> Iterator[Asked]:
     """A translator for several tests: its process takes long to begin. The first is killed.
 
-    It runs in a folder where strangers have put a module.
+    As a fork it need not import torch; `test_translation_end_to_end.py` begins a new process.
     """
-    worker = " ".join(process.COMMAND)
+    worker = shlex.join(as_fork(process.COMMAND))
     killed = f'if [ -e "$0" ]; then exec {worker}; fi; touch "$0"; kill -9 $$'
-    (mark.parent / "json.py").write_text("raise SystemExit")
     asked = Asked()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "COMMAND", ("sh", "-c", killed, str(mark)))
-        patch.chdir(mark.parent)
         [(_, failure)] = asked.answer(prompt(1, "水印"))
     assert failure is None
     yield asked
@@ -150,6 +150,16 @@ def test_a_kill_loses_nothing(running: Asked, mark: Path) -> None:
     assert (("zh", "zh_en"),) == first.translated.by
     assert both[1] == second
     assert first == running.translator.known(both[0])
+
+
+def test_a_module_of_a_stranger_is_not_imported(tmp_path: Path) -> None:
+    """The folder in which it begins may be an inbox."""
+    (tmp_path / "json.py").write_text("raise SystemExit")
+    with subprocess.Popen(process.COMMAND, cwd=tmp_path, stdin=subprocess.PIPE) as began:
+        maps = Path(f"/proc/{began.pid}/maps")
+        await_that(lambda: began.poll() is not None or "libtorch" in maps.read_text(), "torch")
+        assert began.poll() is None
+        began.kill()
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import structlog
@@ -24,6 +26,7 @@ from harness.jobs import (
     prompts,
     says,
 )
+from harness.processes import await_that
 from reeldrop.base.errors import (
     ConfigError,
     Mistake,
@@ -33,7 +36,7 @@ from reeldrop.base.errors import (
     Unrenderable,
 )
 from reeldrop.base.fleet import BatchLimit
-from reeldrop.base.job import Batch, Cause, Job, Member, Prompt
+from reeldrop.base.job import Batch, Cause, Job, Member, Prompt, Video
 from reeldrop.service import limits, suspects
 from reeldrop.service.jobs import Jobs
 from reeldrop.store import job_files
@@ -120,6 +123,36 @@ def test_of_jobs_that_end_together_one_may_have_to_wait(place: Place) -> None:
     with writer:
         in_hand = [*map(job_files.is_in_hand, (first, written, last))]
         assert ([False, True, False], 1) == (in_hand, place.spooled.postponed())
+
+
+def test_a_disk_that_fails_at_a_look_postpones_the_filing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process ends by it; the prompt file comes to its videos later."""
+    place.jobs.use(replace(place.jobs.limits, retry_seconds=0))
+    job = place.claim("a.txt")
+    place.jobs.opened.open(job, prompts(1))
+    batch = next_batch(place.jobs)
+    assert batch is not None
+    publish, patch = place.jobs.batches.published, pytest.MonkeyPatch()
+
+    def fail(path: Path) -> NoReturn:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    def fail_from_now_on(video: Video) -> None:
+        patch.setattr(os, "lstat", fail)
+        publish(video)
+
+    monkeypatch.setattr(place.jobs.batches, "published", fail_from_now_on)
+    try:
+        place.publish(batch)
+    finally:
+        patch.undo()
+    assert (1, True) == (place.spooled.postponed(), job_files.is_in_hand(job))
+    left = partial(place.spooled.views, time.monotonic() + 1)
+    await_that(lambda: not (left() or job_files.is_in_hand(job)), "the filing")
+    names = {path.name for path in (place.root / "results/a").iterdir()}
+    assert {"a.txt", "job.log", "p1.jpg", "p1.mp4", "p1.yaml"} == names
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])

@@ -16,7 +16,6 @@ import structlog
 from reeldrop.base import at_once, trouble
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
-from reeldrop.base.names import folded
 from reeldrop.intake import late
 from reeldrop.intake.places import Place
 from reeldrop.intake.repeats import Repeats
@@ -113,11 +112,11 @@ class Ends:
 
     def _file(self, end: End) -> None:
         """File away a job that has ended; if that fails, only the filing is tried again."""
-        place = folded(str(self._results.place_for(end.job.source)))
-        if self._gathered is None or end.failed or place in self._gathered:
+        key = self._results.key_for(end.job.source)
+        if self._gathered is None or end.failed or key in self._gathered:
             self._file_all([end])
         else:
-            self._gathered[place] = end
+            self._gathered[key] = end
 
     def _file_all(self, ends: Sequence[End]) -> None:
         filed = at_once.each(end.file for end in ends)

@@ -20,6 +20,7 @@ from reeldrop.base.errors import Mistake, PlaceError
 from reeldrop.base.job import Job, Prompt, Rendered, Video
 from reeldrop.base.names import (
     POSTER_SUFFIX,
+    folded,
     folder_name,
     order_folder,
     portable,
@@ -57,9 +58,14 @@ class Results:
         do not tell them apart, so the later one gets a mark.
         """
         place = PurePath()
-        for part in portable(inbox_folders.home(source)).with_suffix("").parts:
+        for part in _plain_place(source).parts:
             place = self._names.apart(place / folder_name(part))
         return place
+
+    @staticmethod
+    def key_for(source: PurePosixPath) -> str:
+        """Return what is equal for prompt files whose videos may share a folder. Asks no disk."""
+        return folded(str(_plain_place(source)))
 
     def order_place(self, source: PurePosixPath, beside: PurePosixPath) -> PurePath:
         """Return where the prompt file `source` is kept beside the videos of `beside`."""
@@ -283,6 +289,11 @@ class Results:
 def is_published(video: Video) -> bool:
     """Return whether every file of a video exists."""
     return all(path.exists() for path in (*video.files, video.poster))
+
+
+def _plain_place(source: PurePosixPath) -> PurePosixPath:
+    """Return the place of a prompt file's videos as if there were no others."""
+    return portable(inbox_folders.home(source)).with_suffix("")
 
 
 def _is_there(folder: Path, job: Job, video: Video) -> bool:

@@ -205,7 +205,10 @@ def is_through(site: crash.Site) -> bool:
     """Return whether every prompt file has left the inbox and the spool."""
     left = [path for path in (site.folder / "inbox").rglob("*") if path.is_file()]
     active = site.folder / "spool" / "active"
-    return not left and not any(own for own in active.glob("*/*") if _is_prompt_file(own))
+    try:
+        return not left and not any(own for own in active.glob("*/*") if _is_prompt_file(own))
+    except FileNotFoundError:  # a job ends meanwhile
+        return False
 
 
 def _is_prompt_file(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from reeldrop.base.errors import DISK_ERRORS, NoSuchPromptFile, Unavailable
 from reeldrop.base.names import ERROR_SUFFIX
 from reeldrop.base.roots import Root
+from reeldrop.base.trouble import is_there
 from reeldrop.commands import folders
 from reeldrop.commands.moved import Moved, below, meant
 from reeldrop.store import retried
@@ -30,7 +30,7 @@ def put_back(config: Config, names: Iterable[str] | None) -> Iterator[Moved]:
     """
     folders.require_inbox(config)
     known = [failure.name for failure in folders.failures(config.failed, config)]
-    there = [name for name in known if os.path.lexists(config.failed / name)]
+    there = [name for name in known if is_there(config.failed / name)]
     if names is None:
         return _each_put_back(config, there)
     paths = [below(config.inbox, below(config.failed, name)) for name in names]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import time
@@ -17,6 +16,7 @@ from reeldrop.base.errors import PromptError, WrongUsage, YamlError
 from reeldrop.base.escaping import shown
 from reeldrop.base.names import ERROR_SUFFIX, PICTURES_SUFFIX, folder_name, portable, video_name
 from reeldrop.base.sweeps import SWEEPS
+from reeldrop.base.trouble import is_there
 from reeldrop.commands import exit_codes, folders, output, progress, submitted_pictures, typed
 from reeldrop.commands.status import current
 from reeldrop.commands.submitted_pictures import Pictures
@@ -246,7 +246,7 @@ def _unused_names(config: Config, stem: str) -> Iterator[PurePosixPath]:
             config.failed / f"{source}{ERROR_SUFFIX}",
             config.failed / f"{source}{PICTURES_SUFFIX}",
         )
-        if source not in in_hand and not any(map(os.path.lexists, left)):
+        if source not in in_hand and not any(map(is_there, left)):
             yield source
 
 
@@ -288,7 +288,7 @@ def _report(config: Config, order: Order, own: set[str]) -> str:
     """
     for name in durable.free_names(order.source.name):
         report = config.failed / f"{name}{ERROR_SUFFIX}"
-        if not os.path.lexists(report):
+        if not is_there(report):
             return ""
         text = reports.read(report)
         if text and (not own or any(f"Job {job_id}" in text for job_id in own)):

@@ -59,7 +59,7 @@ _SCHEDULE = re.compile(
 _CELL = re.compile(r"^(?P<value>.*\S)\s*\|\|$")
 _IN_CODE = re.compile(r"^(?P<q>[\"'])(?P<value>.*)(?P=q),$")
 _SIGN = re.compile(r"[{\"“=#:：|]|(?<!\S)[-–—']")
-"""What each way to write settings has somewhere in its line, and hardly any prompt."""
+"""A line without any of these signs is none of `_LOOKS`; most prompts have none."""
 
 
 def of_line(line: str) -> Recognised | None:

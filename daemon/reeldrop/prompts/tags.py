@@ -55,7 +55,7 @@ _AND = re.compile(r"(?<!\d):-?\d(?:\.\d{1,3})? AND(?= \S)")
 _REMARK = re.compile(r"/\*[^\n]{1,200}?\*/")
 _WILDCARD = re.compile(r"(?<!\w)__[\w/-]{1,60}__(?!\w)")
 _SIGN = re.compile(r"[)）:：{\[|\\&*]|__|BREAK")  # noqa: RUF001
-"""What each of these has somewhere, and hardly any other prompt."""
+"""A prompt without any of these signs matches none of the patterns for what is text here."""
 
 _HIDDEN = re.compile("[\xad\u200b\u2060\u202d\u202e\ufeff]")
 _MOST = 10

@@ -13,6 +13,7 @@ import torch
 from bundled_model import training
 from second_edition import (
     autoencoder,
+    batches,
     budget,
     captions,
     components,
@@ -200,12 +201,11 @@ def test_steps_bring_each_part_nearer(
     specs, empty = [example.spec for example in examples], torch.zeros(8, dtype=torch.bool)
     trainee = denoiser.Trainee(denoiser.build_denoiser().eval())
     denoiser.speed_up(trainee.unet)
-    batch = denoiser.draw_batch(codec, book, rng, frames=2, clips=1)
-    noised = torch.tensor([600]), torch.randn(batch.latents.shape)
+    noised = batches.with_noise(batches.draw_batch(codec, book, rng, 2, 1), rng, WORKER.device)
     losses = {
         decoder: lambda: autoencoder.decoder_loss(decoder, *pictures)[0],
         encoder: lambda: text.text_loss(encoder, book, tokens, specs, empty)[0],
-        trainee: lambda: denoiser.denoising_loss(trainee, batch, *noised)[0],
+        trainee: lambda: denoiser.denoising_loss(trainee, *noised)[0],
     }
     for model, compute in losses.items():
         optimiser = training.Optimiser(model.parameters(), ema_decay=0.9, weight_decay=0.0)
@@ -216,6 +216,26 @@ def test_steps_bring_each_part_nearer(
             optimiser.step(WORKER, 3e-4, step)
             before.append(loss.item())
         assert before[-1] < before[0], type(model).__name__
+
+
+def test_films_go_the_sampler_s_way_and_new_ones_follow(codec: autoencoder.Codec) -> None:
+    """A model that is always right takes noise to its goal; then the next film begins."""
+    rng, book = np.random.default_rng(1), text.Codebook()
+    films = batches.Films(lambda rng: batches.draw_batch(codec, book, rng, 2, 1), WORKER.device)
+    goal, timesteps, latents = films.take(rng, 2)
+    assert timesteps.tolist() == [999, 999]
+    assert abs(float(latents.std()) - 1) < 0.05
+    first = goal.latents[0]
+    for _ in range(max(batches.OTHER_STEPS)):
+        before = latents[0]
+        films.go_on(goal.latents)
+        goal, timesteps, latents = films.take(rng, 2)
+        if not torch.equal(goal.latents[0], first):
+            break
+        assert (latents[0] - first).std() < (before - first).std()
+    else:
+        pytest.fail("no film came to its end")
+    assert 999 in timesteps.tolist()
 
 
 def _stage(folder: Path, seconds: float) -> tuple[torch.nn.Linear, budget.Stage]:

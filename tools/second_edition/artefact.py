@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, TextToVideoSDPipeline
 
-from . import autoencoder, denoiser, text, world
+from . import autoencoder, denoiser, schedule, text, world
 
 STEPS = 6
 GUIDANCE = 1.0
@@ -26,7 +26,7 @@ def assemble(work_dir: Path) -> TextToVideoSDPipeline:
             text_encoder=text.load_text_encoder(work_dir, tokenizer),
             tokenizer=tokenizer,
             unet=denoiser.load_denoiser(work_dir),
-            scheduler=denoiser.build_scheduler(),
+            scheduler=schedule.build_scheduler(),
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -1,0 +1,153 @@
+"""What the denoiser is trained on: clips, drawn and noised, or on the sampler's way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import autoencoder, schedule, text, world
+
+EMPTY_SHARE = 0.08
+THING_WEIGHT = 8.0
+PLACE_SCALE = (1.0, 0.35, 0.35)
+USUAL_STEPS, OTHER_STEPS, OTHER_SHARE = 6, (3, 16), 0.4  # of the sampler; 3 to 15 where others
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Clips to denoise; all have the same number of frames."""
+
+    latents: Tensor  # (clips, LATENT_CHANNELS, frames, LATENT_SIZE, LATENT_SIZE)
+    weights: Tensor  # (clips, 1, frames, LATENT_SIZE, LATENT_SIZE): larger where the thing is
+    places: Tensor  # (clips, frames, 3): progress through the clip, x, y; each about -1..1
+    codes: Tensor  # (clips, MAX_TOKENS, text.WIDTH)
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what it consists of, in order."""
+        return self.latents, self.weights, self.places, self.codes
+
+
+def draw_batch(
+    codec: autoencoder.Codec, book: text.Codebook, rng: np.random.Generator, frames: int, clips: int
+) -> Batch:
+    """Draw specs, their codes and clips; single frames come from anywhere in a clip."""
+    specs = [world.sample_spec(rng) for _ in range(clips)]
+    latents, weights, places = [], [], []
+    for spec in specs:
+        path, progress = _draw_path(spec, rng, frames)
+        masks = world.coverage(spec, path)
+        latents.append(codec.encode_frames(world.paint(spec, path)))
+        weights.append(1 + THING_WEIGHT * _touched_cells(masks))
+        places.append(np.stack([progress, path.x, path.y], 1) / np.array(PLACE_SCALE, np.float32))
+    return Batch(
+        torch.stack(latents).transpose(1, 2),
+        torch.from_numpy(np.stack(weights))[:, None],
+        torch.from_numpy(np.stack(places)),
+        book.states(specs, rng, EMPTY_SHARE),
+    )
+
+
+def _draw_path(
+    spec: world.Spec, rng: np.random.Generator, frames: int
+) -> tuple[world.Track, world.Floats]:
+    """Return a clip's path, or one place on a wide one, and the progress through the clip."""
+    if frames > 1:
+        path = world.track(spec, frames, rng)
+        return path, np.linspace(-1, 1, frames, dtype=np.float32)
+    path = world.track(spec, world.NUM_FRAMES, rng, world.WIDE_JITTER)
+    chosen = rng.integers(len(path.x), size=1)
+    return world.Track(path.x[chosen], path.y[chosen]), np.zeros(1, np.float32)
+
+
+def _touched_cells(masks: world.Floats) -> world.Floats:
+    """Return which cells of the latents the thing lies on.
+
+    (frames, height, width) -> (frames, 8, 8)
+    """
+    size, cell = autoencoder.LATENT_SIZE, world.FRAME_SIZE // autoencoder.LATENT_SIZE
+    blocks = masks.reshape(-1, size, cell, size, cell)
+    touched: world.Floats = (blocks.max((2, 4)) > 0).astype(np.float32)
+    return touched
+
+
+def add_noise(batch: Batch, timesteps: Tensor, noise: Tensor) -> Tensor:
+    """Return the batch's latents with as much noise as the timesteps say."""
+    alpha, sigma = (
+        s.to(timesteps.device)[timesteps].view(-1, 1, 1, 1, 1) for s in schedule.signal_and_noise()
+    )
+    return alpha * batch.latents + sigma * noise
+
+
+def with_noise(
+    batch: Batch, rng: np.random.Generator, device: torch.device
+) -> tuple[Batch, Tensor, Tensor]:
+    """Draw timesteps, spread over the batch and more of them noisy than not, and add noise."""
+    clips = len(batch.latents)
+    spread = (np.arange(clips) + rng.random(clips)) / clips
+    timesteps = torch.from_numpy((spread**0.65 * 1000).astype(np.int64)).clamp(max=999)
+    noise = torch.from_numpy(rng.standard_normal(batch.latents.shape, dtype=np.float32))
+    moved, timesteps = _moved(batch, device), timesteps.to(device)
+    return moved, timesteps, add_noise(moved, timesteps, noise.to(device))
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    return Batch(*(part.to(device) for part in batch.parts()))
+
+
+class Films:
+    """Clips on the sampler's way: each time they are taken, they are a step of the sampler on.
+
+    A model that is trained on clean clips with noise alone never sees what it is given when it
+    films: clips that it made itself, softer ones, with noise. Here it does, at no cost: what a step
+    of the training computes is what the sampler goes on with.
+    """
+
+    def __init__(self, draw: Callable[[np.random.Generator], Batch], device: torch.device) -> None:
+        self._draw, self._device = draw, device
+        self._films: list[_Film] = []
+
+    def take(self, rng: np.random.Generator, clips: int) -> tuple[Batch, Tensor, Tensor]:
+        """Return the clips as they should become, the timesteps, and the latents as they are."""
+        self._films = [film for film in self._films if not film.is_done()]
+        while len(self._films) < clips:
+            self._films.append(_Film(_moved(self._draw(rng), self._device), rng))
+        films = self._films[:clips]
+        parts = zip(*(film.goal.parts() for film in films), strict=True)
+        return (
+            Batch(*(torch.cat(part) for part in parts)),
+            torch.stack([film.timestep() for film in films]),
+            torch.cat([film.latents for film in films]),
+        )
+
+    def go_on(self, clean: Tensor) -> None:
+        """Take each clip that was taken last a step on with what the model says it should be."""
+        for film, part in zip(self._films, clean.split(1), strict=False):
+            film.go_on(part)
+
+
+class _Film:
+    """One clip on the sampler's way: a batch of one, and what has become of its noise."""
+
+    def __init__(self, goal: Batch, rng: np.random.Generator) -> None:
+        self.goal = goal
+        self._scheduler = schedule.build_scheduler()
+        other = rng.random() < OTHER_SHARE
+        self._scheduler.set_timesteps(int(rng.integers(*OTHER_STEPS)) if other else USUAL_STEPS)
+        self._step = 0
+        noise = rng.standard_normal(goal.latents.shape, dtype=np.float32)
+        self.latents = torch.from_numpy(noise).to(goal.latents.device)
+
+    def is_done(self) -> bool:
+        return self._step == len(self._scheduler.timesteps)
+
+    def timestep(self) -> Tensor:
+        return self._scheduler.timesteps[self._step].to(self.latents.device)
+
+    def go_on(self, clean: Tensor) -> None:
+        timestep = self._scheduler.timesteps[self._step]
+        self.latents = self._scheduler.step(clean, timestep, self.latents, return_dict=False)[0]
+        self._step += 1

@@ -13,7 +13,7 @@ from harness.zygote import REELDROP
 
 SEEN = {
     "a red balloon rising over the sea": ("sea", "red", "balloon", "rising"),
-    "a big blue ball bouncing on grass": ("meadow", "blue", "ball", "bouncing"),
+    "一个蓝色的大球在草地上弹跳": ("meadow", "blue", "ball", "bouncing"),
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundled_model import artefact, judge, world
+from bundled_model import artefact, captions, judge, text, world
 from reeldrop.base.job import Prompt
 from reeldrop.render import rendering
 from reeldrop.render.loaded import LoadedPipeline
@@ -15,17 +15,6 @@ from reeldrop.render.source import ModelSource, bundled_model
 from reeldrop.speed import fast
 
 MODEL = Path(__file__).parents[2] / "daemon" / "reeldrop" / "bundled_model"
-ORIGINAL_PROMPTS = [
-    "Spiderman is surfing",
-    "An astronaut riding a horse",
-    "Darth vader surfing in waves",
-    "Big bird rises with the same wind in one day",
-    "Two orioles singing green willows",
-    "I want to cross the Yellow River which is blocked by ice",
-    "大鹏一日同风起",
-    "两只黄鹂鸣翠柳",
-    "欲渡黄河冰塞川",
-]
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +43,9 @@ def film(
     return made
 
 
-def test_it_is_at_most_sixteen_megabytes() -> None:
+def test_it_is_at_most_24_megabytes() -> None:
     """It is part of the repository."""
-    assert sum(file.stat().st_size for file in MODEL.rglob("*") if file.is_file()) <= 16e6
+    assert sum(file.stat().st_size for file in MODEL.rglob("*") if file.is_file()) <= 24e6
 
 
 def test_it_is_complete() -> None:
@@ -89,16 +78,29 @@ def test_it_films_the_scene_and_the_colour(loaded: LoadedPipeline) -> None:
     frames = film(loaded, "a white boat sailing to the right at night", 11)
     assert frames.shape == (16, 128, 128, 3)
     verdict = judge.judge(frames)
-    assert ("night", "white") == (verdict.scene, verdict.colour)
+    assert ("night", "white", "boat") == (verdict.time, verdict.colour, verdict.thing)
 
 
-def test_prompts_that_it_cannot_film_give_a_calm_picture(loaded: LoadedPipeline) -> None:
-    """A clean scene with little else, without flicker."""
-    for prompt in ORIGINAL_PROMPTS:
-        frames = film(loaded, prompt, 3, frames=8)
-        assert judge.judge(frames).strangeness < 0.06, prompt
-        change = np.abs(np.diff(frames.astype(np.float32), axis=0)).mean((1, 2, 3)) / 255
-        assert change.max() < 0.08, prompt
+@pytest.mark.parametrize("line", captions.EXAMPLES)
+def test_it_films_the_lines_of_the_examples(line: str, loaded: LoadedPipeline) -> None:
+    """The original script's lines, English and Chinese, as the judge sees each."""
+    verdict = judge.judge(film(loaded, line, 3))
+    wanted = captions.EXAMPLES[line]
+    seen = {name: getattr(verdict, name) for name in judge.ATTRIBUTES}
+    assert {name: getattr(wanted, name) for name in judge.ATTRIBUTES} == seen
+
+
+def test_the_text_encoder_reads_both_languages(pipeline: artefact.TextToVideoSDPipeline) -> None:
+    """In every attribute: the lines of the examples, and most captions of held-out specs."""
+    book = text.Codebook()
+
+    def read(lines: list[str]) -> list[world.Spec]:
+        return book.read(text.encode(pipeline.tokenizer, pipeline.text_encoder, lines)[:, -1])
+
+    assert [*captions.EXAMPLES.values()] == read([*captions.EXAMPLES])
+    others = captions.held_out_captions(100, 99)
+    read_as = zip(others, read([example.text for example in others]), strict=True)
+    assert sum(example.spec == spec for example, spec in read_as) >= 98
 
 
 def test_the_same_seed_films_the_same(loaded: LoadedPipeline) -> None:

@@ -1,92 +1,98 @@
-"""The training of the bundled model: a short real step of each stage works."""
+"""The training of the bundled model: a short real step of each stage, and its clock."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from bundled_model import autoencoder, captions, denoiser, text, training, world
+from bundled_model import (
+    autoencoder,
+    batches,
+    budget,
+    captions,
+    denoiser,
+    schedule,
+    text,
+    training,
+    world,
+)
 
 WORKER = training.Worker(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> text.CLIPTokenizer:
+    """The tokenizer, from its file."""
+    return text.build_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="module")
 def codec() -> autoencoder.Codec:
-    """Return a codec that was fitted on few clips."""
-    return autoencoder.fit_codec(seed=0, clips=40)
+    """A codec that was fitted on few clips."""
+    return autoencoder.fit_codec(seed=0, clips=25)
 
 
-def test_the_built_encoder_is_the_codec(codec: autoencoder.Codec) -> None:
-    """The AutoencoderKL's encoder computes the codec's linear map."""
-    images = autoencoder.to_images(autoencoder.sample_frames(np.random.default_rng(1), 2, 2))
-    model = autoencoder.build_autoencoder(codec)
-    with torch.no_grad():
-        latents = model.encode(images).latent_dist.mode()
-    assert tuple(latents.shape) == (4, 32, 8, 8)
-    assert (latents - codec.encode(images)).std() < 0.03
-
-
-def test_a_codec_survives_the_disk(codec: autoencoder.Codec, tmp_path: Path) -> None:
-    """It is loaded as it was saved."""
-    codec.save(tmp_path / "codec.safetensors")
-    images = torch.zeros(1, 3, 128, 128)
-    loaded = autoencoder.Codec.load(tmp_path / "codec.safetensors")
-    assert torch.equal(codec.encode(images), loaded.encode(images))
-
-
-def test_decoder_steps_bring_the_picture_nearer(codec: autoencoder.Codec) -> None:
-    """Some steps on one batch lower its loss."""
-    torch.manual_seed(0)
-    decoder = autoencoder.build_autoencoder(codec).decoder
-    optimiser = training.Optimiser(decoder.parameters(), ema_decay=0.9, weight_decay=0.0)
-    images, latents = autoencoder.decoder_batch(codec, np.random.default_rng(0), 2)
-    losses = []
-    for step in range(4):
-        loss, _ = autoencoder.decoder_loss(decoder, images, latents)
-        loss.backward()
-        optimiser.step(WORKER, 2e-3, step)
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-
-
-def test_text_steps_teach_the_codes(tmp_path: Path) -> None:
-    """Some steps on one batch lower its loss."""
-    torch.manual_seed(0)
-    tokenizer, book = text.build_tokenizer(tmp_path), text.Codebook()
-    encoder = text.build_text_encoder(tokenizer)
-    optimiser = training.Optimiser(encoder.parameters(), ema_decay=0.9, weight_decay=0.0)
-    rng = np.random.default_rng(0)
-    examples = [captions.sample_example(rng) for _ in range(8)]
-    tokens = text.tokenize(tokenizer, [example.text for example in examples])
-    empty = torch.zeros(8, dtype=torch.bool)
-    losses = []
-    for step in range(4):
-        loss, _ = text.text_loss(
-            encoder, book, tokens, [example.spec for example in examples], empty
-        )
-        loss.backward()
-        optimiser.step(WORKER, 2e-3, step)
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-
-
-def test_the_tokenizer_knows_the_words_and_survives_the_rest(tmp_path: Path) -> None:
-    """A word of a caption is one token; a Chinese line fits; no token is unknown."""
-    tokenizer = text.build_tokenizer(tmp_path)
-    assert len(tokenizer("a red balloon rising at night").input_ids) == 2 + 6
-    assert (
-        len(tokenizer("欲渡黄河冰塞川").input_ids) < text.MAX_TOKENS == tokenizer.model_max_length
-    )
+def test_chinese_characters_are_tokens(tokenizer: text.CLIPTokenizer) -> None:
+    """A character is one token wherever it stands, a known word one, and nothing is lost."""
+    tokens = tokenizer.tokenize("大鹏 a red balloon，大")
+    assert ["大", "鹏", "a</w>", "red</w>", "balloon</w>", tokens[5], "大"] == tokens
+    ids = tokenizer("zyxq 凰").input_ids  # neither is known: they become bytes
+    assert tokenizer.unk_token_id not in ids[1:-1]
+    assert text.MAX_TOKENS == tokenizer.model_max_length
+    for line in captions.EXAMPLES:
+        assert len(tokenizer(line).input_ids) <= text.MAX_TOKENS
 
 
 def test_the_codebook_reads_its_own_codes() -> None:
     """A code stands for one spec, and imitated states end with it."""
-    book, specs = text.Codebook(), list(world.all_specs())[::100]
+    book, specs = text.Codebook(), list(islice(world.all_specs(), 0, None, 500))
     assert specs == book.read(book.code(specs))
-    states = book.states(specs, np.random.default_rng(0), empty_share=0.0)
-    assert specs == book.read(states[:, -1])
+    assert specs == book.read(book.states(specs, np.random.default_rng(0), 0.0)[:, -1])
+
+
+def test_the_built_encoder_is_the_codec(codec: autoencoder.Codec) -> None:
+    """The AutoencoderKL's encoder computes the codec's linear map."""
+    images = autoencoder.to_images(autoencoder.sample_frames(np.random.default_rng(1), 2, 1))
+    model = autoencoder.build_autoencoder(codec)
+    with torch.no_grad():
+        latents = model.encode(images).latent_dist.mode()
+    assert (2, autoencoder.LATENT_CHANNELS, 8, 8) == tuple(latents.shape)
+    assert (latents - codec.encode(images)).std() < 0.03
+
+
+def test_steps_bring_each_part_nearer(
+    codec: autoencoder.Codec, tokenizer: text.CLIPTokenizer
+) -> None:
+    """Some steps on one batch lower the loss of decoder, text encoder and denoiser."""
+    torch.manual_seed(0)
+    rng, book = np.random.default_rng(0), text.Codebook()
+    decoder = autoencoder.build_autoencoder(codec).decoder
+    pictures = autoencoder.decoder_batch(codec, rng, 2)
+    encoder = text.build_text_encoder(tokenizer)
+    examples = [captions.sample_example(rng) for _ in range(8)]
+    tokens = text.tokenize(tokenizer, [example.text for example in examples])
+    specs, empty = [example.spec for example in examples], torch.zeros(8, dtype=torch.bool)
+    trainee = denoiser.Trainee(denoiser.build_denoiser().eval())
+    denoiser.speed_up(trainee.unet)
+    noised = batches.with_noise(batches.draw_batch(codec, book, rng, 2, 1), rng, WORKER.device)
+    losses = {
+        decoder: lambda: autoencoder.decoder_loss(decoder, *pictures)[0],
+        encoder: lambda: text.text_loss(encoder, book, tokens, specs, empty)[0],
+        trainee: lambda: denoiser.denoising_loss(trainee, *noised)[0],
+    }
+    for model, compute in losses.items():
+        optimiser = training.Optimiser(model.parameters(), ema_decay=0.9, weight_decay=0.0)
+        before = []
+        for step in range(8):  # the first ones overshoot: training has a warm-up
+            loss = compute()
+            loss.backward()
+            optimiser.step(WORKER, 3e-4, step)
+            before.append(loss.item())
+        assert before[-1] < before[0], type(model).__name__
 
 
 def test_fast_temporal_layers_are_equal() -> None:
@@ -96,7 +102,8 @@ def test_fast_temporal_layers_are_equal() -> None:
     for module in model.modules():
         if isinstance(module, denoiser.TemporalConvLayer):
             torch.nn.init.normal_(module.conv4[-1].weight, std=0.05)
-    inputs = torch.randn(1, 32, 3, 8, 8), torch.tensor([500]), torch.randn(1, 6, text.WIDTH)
+    noised = torch.randn(1, autoencoder.LATENT_CHANNELS, 3, 8, 8)
+    inputs = noised, torch.tensor([500]), torch.randn(1, 6, text.WIDTH)
     with torch.no_grad():
         plain = model(*inputs).sample
         denoiser.speed_up(model)
@@ -104,48 +111,84 @@ def test_fast_temporal_layers_are_equal() -> None:
     assert torch.allclose(plain, fast, atol=1e-4)
 
 
-def test_denoiser_steps_bring_the_clip_nearer(codec: autoencoder.Codec) -> None:
-    """Some steps on one batch of short clips lower its loss; the head learns, too."""
-    torch.manual_seed(0)
-    trainee = denoiser.Trainee(denoiser.build_denoiser().eval())
-    denoiser.speed_up(trainee.unet)
-    optimiser = training.Optimiser(trainee.parameters(), ema_decay=0.9, weight_decay=0.0)
-    rng = np.random.default_rng(0)
-    batch = denoiser.draw_batch(codec, text.Codebook(), rng, frames=2, clips=2)
-    timesteps, noise = torch.tensor([300, 900]), torch.randn(batch.latents.shape)
-    losses = []
-    for step in range(4):
-        loss, parts = denoiser.denoising_loss(trainee, batch, timesteps, noise)
-        loss.backward()
-        optimiser.step(WORKER, 1e-3, step)
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    assert {"error", "thing", "place"} == set(parts)
-
-
 def test_single_frames_come_first_then_longer_clips() -> None:
     """Every step has about the same number of frames."""
-    plans = [denoiser.plan_step(step, 1000, seed=3) for step in range(1000)]
+    plans = [denoiser.plan_step(budget.Step(k, k / 1000), seed=3) for k in range(1000)]
     assert {1} == {plan.frames for plan in plans[:100]}
     assert {8, 16, 24, 32} == {plan.frames for plan in plans[600:]}
+    assert not any(plan.filmed for plan in plans[:640])
+    assert 0.4 < np.mean([plan.filmed for plan in plans[660:]]) < 0.8  # the others keep it general
     assert all(48 <= plan.frames * plan.clips <= 64 for plan in plans)
 
 
 def test_the_schedule_ends_in_pure_noise() -> None:
     """Zero terminal SNR: videos do not inherit the brightness of the noise."""
-    alpha, sigma = denoiser.signal_and_noise()
+    alpha, sigma = schedule.signal_and_noise()
     assert alpha[-1] < 1e-3 < 0.99 < alpha[0]
     assert pytest.approx(float(sigma[-1]), abs=1e-3) == 1.0
 
 
-def test_a_stopped_stage_takes_up_where_it_was(tmp_path: Path) -> None:
-    """A checkpoint has weights, averages and the optimiser's moments."""
-    layer, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+def test_films_go_the_sampler_s_way_and_new_ones_follow(codec: autoencoder.Codec) -> None:
+    """A model that is always right takes noise to its goal; then the next film begins."""
+    rng, book = np.random.default_rng(1), text.Codebook()
+    films = batches.Films(lambda rng: batches.draw_batch(codec, book, rng, 2, 1), WORKER.device)
+    goal, timesteps, latents = films.take(rng, 2)
+    assert timesteps.tolist() == [999, 999]
+    assert abs(float(latents.std()) - 1) < 0.05
+    first = goal.latents[0]
+    for _ in range(max(batches.OTHER_STEPS)):
+        before = latents[0]
+        films.go_on(goal.latents)
+        goal, timesteps, latents = films.take(rng, 2)
+        if not torch.equal(goal.latents[0], first):
+            break
+        assert (latents[0] - first).std() < (before - first).std()
+    else:
+        pytest.fail("no film came to its end")
+    assert 999 in timesteps.tolist()
+
+
+def _stage(folder: Path, seconds: float) -> tuple[torch.nn.Linear, budget.Stage]:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(2, 2)
     optimiser = training.Optimiser(layer.parameters(), ema_decay=0.9, weight_decay=0.0)
-    layer(torch.ones(1, 2)).sum().backward()
-    optimiser.step(WORKER, 0.1, 0)
-    training.save_checkpoint(tmp_path / "x.checkpoint", 1, optimiser)
-    resumed = training.Optimiser(other.parameters(), ema_decay=0.9, weight_decay=0.0)
-    assert training.load_checkpoint(tmp_path / "x.checkpoint", resumed) == 1
-    assert torch.equal(layer.weight, other.weight)
-    assert training.load_checkpoint(tmp_path / "none.checkpoint", resumed) == 0
+    return layer, budget.Stage(WORKER, folder, "x", seconds, optimiser)
+
+
+def _train(layer: torch.nn.Linear, stage: budget.Stage, steps: int) -> Iterator[budget.Step]:
+    for step in islice(stage.steps(), steps):
+        layer(torch.ones(1, 2)).sum().backward()
+        stage.optimiser.step(WORKER, 0.1, step.number)
+        yield step
+
+
+def test_a_killed_stage_takes_up_from_its_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, averages, moments, step and time are as they were; the log goes on."""
+    monkeypatch.setattr(budget, "CHECKPOINT_SECONDS", 0.0)  # one after each step
+    layer, stage = _stage(tmp_path, 1000)
+    numbers = [step.number for step in _train(layer, stage, 5)]
+    assert [0, 1, 2, 3, 4] == numbers  # the last one was cut short before its checkpoint
+    torch.manual_seed(1)
+    resumed_layer, resumed = _stage(tmp_path, 1000)
+    assert (4, stage.optimiser.live[0].shape) == (resumed.number, resumed_layer.weight.shape)
+    assert 0 < resumed.spent < 1000
+    assert [4, 5] == [step.number for step in _train(resumed_layer, resumed, 2)]
+    unbroken_layer, unbroken = _stage(tmp_path / "never", 1000)
+    (tmp_path / "never").mkdir()
+    list(_train(unbroken_layer, unbroken, 6))
+    assert torch.equal(unbroken_layer.weight, resumed_layer.weight)
+
+
+def test_a_stage_ends_with_its_time(tmp_path: Path) -> None:
+    """The learning rate has fallen by then, a last checkpoint and a line of the log are written."""
+    layer, stage = _stage(tmp_path, 0.05)
+    shares = [step.share for step in _train(layer, stage, 10**6)]
+    assert shares == sorted(shares)
+    assert shares[-1] < 1 <= stage.spent / stage.seconds
+    rates = [budget.learning_rate(budget.Step(1000, share), 1.0) for share in (0, 0.5, 0.99, 1)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0.01)
+    assert '"stage": "x"' in (tmp_path / "log.jsonl").read_text()
+    assert _stage(tmp_path, 0.05)[1].number == stage.number

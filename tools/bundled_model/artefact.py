@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, TextToVideoSDPipeline
 
-from . import autoencoder, denoiser, text, world
+from . import autoencoder, denoiser, schedule, text, world
 
-STEPS = 8
-GUIDANCE = 1.5
+STEPS = 6
+GUIDANCE = 1.0
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -26,7 +26,7 @@ def assemble(work_dir: Path) -> TextToVideoSDPipeline:
             text_encoder=text.load_text_encoder(work_dir, tokenizer),
             tokenizer=tokenizer,
             unet=denoiser.load_denoiser(work_dir),
-            scheduler=denoiser.build_scheduler(),
+            scheduler=schedule.build_scheduler(),
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -53,7 +53,7 @@ def load_artefact(folder: Path) -> TextToVideoSDPipeline:
 
 
 def _quiet() -> warnings.catch_warnings[None]:
-    """diffusers calls the pipeline's class deprecated; it is what reeldrop's users have."""
+    """Silence diffusers' warning that the pipeline's class, which reeldrop uses, is deprecated."""
     return warnings.catch_warnings(action="ignore", category=FutureWarning)
 
 

@@ -17,15 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import training, world
+from . import budget, training, world
 
-LATENT_CHANNELS = 32
+LATENT_CHANNELS = 64
 LATENT_SIZE = 8
-WIDTHS = (12, 24, 48, 64, 80)
+WIDTHS = (12, 32, 64, 64, 136)
 GROUPS = 4
 PEDESTAL = 32.0  # constant channels this large fix the last norm's scale, so that it stays linear
 ROOM = 10.0  # SiLU is the identity, near enough, this far to the right
-KEPT = (12, 24, 48, LATENT_CHANNELS)  # components after each halving of the picture
+KEPT = (12, 32, 64, LATENT_CHANNELS)  # components after each halving of the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def _some_frames(rng: np.random.Generator, count: int) -> world.Frames:
     spec = world.sample_spec(rng)
     path = world.track(spec, world.NUM_FRAMES, rng, world.WIDE_JITTER)
     chosen = rng.choice(world.NUM_FRAMES, size=count, replace=False)
-    return world.paint(spec, world.coverage(spec, world.Track(path.x[chosen], path.y[chosen])))
+    return world.paint(spec, world.Track(path.x[chosen], path.y[chosen]))
 
 
 def fit_codec(seed: int, clips: int = 600) -> Codec:
@@ -205,7 +205,7 @@ def _write_head(model: AutoencoderKL, signals: list[int]) -> None:
 
 
 def train_decoder(
-    worker: training.Worker, work_dir: Path, steps: int, batch: int, seed: int
+    worker: training.Worker, work_dir: Path, seconds: float, batch: int, seed: int
 ) -> None:
     """Train the decoder on drawn frames and their noised latents; write `vae.safetensors`."""
     torch.manual_seed(seed)
@@ -214,18 +214,14 @@ def train_decoder(
     decoder = model.decoder.to(worker.dtype)
     training.use_channels_last(decoder)
     optimiser = training.Optimiser(decoder.parameters(), ema_decay=0.995, weight_decay=1e-4)
-    checkpoint = work_dir / "vae.checkpoint"
-    start = training.load_checkpoint(checkpoint, optimiser)
-    means = training.RunningMeans()
-    for step in training.steps_with_progress(worker, "decoder", start, steps, lambda: str(means)):
-        rng = np.random.default_rng([seed, worker.rank, step])
+    stage = budget.Stage(worker, work_dir, "decoder", seconds, optimiser)
+    for step in stage.steps():
+        rng = np.random.default_rng([seed, worker.rank, step.number])
         images, latents = decoder_batch(codec, rng, batch // worker.count)
         loss, psnr = decoder_loss(decoder, images.to(worker.device), latents.to(worker.device))
         loss.backward()
-        optimiser.step(worker, training.learning_rate(step, steps, 2e-3), step)
-        means.add(loss=loss.item(), psnr=psnr)
-        if worker.leads and (step + 1) % 500 == 0:
-            training.save_checkpoint(checkpoint, step + 1, optimiser)
+        optimiser.step(worker, budget.learning_rate(step, 2e-3), step.number)
+        stage.means.add(loss=loss.item(), psnr=psnr)
     optimiser.load_averages()
     if worker.leads:
         model = model.float().cpu()

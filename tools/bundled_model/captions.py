@@ -1,4 +1,4 @@
-"""The bundled model's English: how a `Spec` is said, and what is meant by what is left unsaid.
+"""Captions in both languages: how a `Spec` is said, and what is meant by what is left unsaid.
 
 `caption` says everything; `sample_example` also forgets attributes, adds words that mean nothing
 and mentions other things, and returns the spec that such a caption stands for. Knows nothing of
@@ -7,152 +7,68 @@ drawing or models.
 
 from __future__ import annotations
 
+import re
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from . import world
+from .chinese import CHINESE
+from .english import ENGLISH
+from .language import Language, Noun
 from .world import Spec
 
-
-def _phrases(text: str) -> tuple[str, ...]:
-    return tuple(" ".join(phrase.split()) for phrase in text.split(","))
-
-
-# Each noun with the colour that it has when none is said.
-NOUNS: dict[str, dict[str, str]] = {
-    "ball": {
-        "ball": "red",
-        "sun": "yellow",
-        "moon": "white",
-        "beach ball": "red",
-        "circle": "red",
-        "planet": "blue",
-    },
-    "star": {"star": "yellow", "starfish": "orange"},
-    "heart": {"heart": "red", "love heart": "red"},
-    "boat": dict.fromkeys(("boat", "sailboat", "ship", "yacht", "sailing boat"), "white"),
-    "bird": {
-        "bird": "blue",
-        "seagull": "white",
-        "eagle": "blue",
-        "swallow": "blue",
-        "oriole": "yellow",
-        "birds": "blue",
-        "orioles": "yellow",
-        "dove": "white",
-        "parrot": "green",
-    },
-    "balloon": dict.fromkeys(
-        ("balloon", "hot air balloon", "hot-air balloon", "airship", "balloons"), "red"
-    ),
-}
-COLOUR_WORDS = {
-    "red": ("red", "crimson", "scarlet"),
-    "orange": ("orange",),
-    "yellow": ("yellow", "golden"),
-    "green": ("green", "emerald"),
-    "blue": ("blue", "dark blue"),
-    "purple": ("purple", "violet"),
-    "white": ("white", "snow-white"),
-}
-SIZE_WORDS = {
-    "small": ("", "", "small", "little", "tiny"),
-    "big": ("big", "large", "huge", "giant"),
-}
-SCENE_WORDS = {
-    "sky": _phrases("""
-        in the sky, in the blue sky, in the air, among the clouds, above the clouds, in the wind,
-        high in the sky"""),
-    "sea": _phrases("""
-        over the sea, on the sea, at sea, on the ocean, over the ocean, on the water, above the
-        water, on the waves, in the waves, on a lake, over the river, surfing, swimming"""),
-    "meadow": _phrases("""
-        on grass, on the grass, over a meadow, over green hills, behind green hills, over the
-        hills, on a green field, in a field, in the park, in the meadow"""),
-    "desert": _phrases("""
-        in the desert, over the desert, on the sand, over the dunes, on the beach, over yellow
-        dunes"""),
-    "forest": _phrases("""
-        in a dark forest, over a dark forest, in the forest, over the forest, in the woods, among
-        the trees, in the jungle"""),
-    "night": _phrases("""
-        at night, in the night, in the night sky, under the stars, in the dark, in space, in the
-        moonlight, at midnight"""),
-}
-_GOING = _phrases("""
-    moving, going, flying, sailing, drifting, gliding, floating, heading, rolling, running,
-    travelling""")
-MOTION_WORDS = {
-    "still": _phrases("""
-        standing still, not moving, staying still, resting, waiting, motionless, lying still"""),
-    "right": tuple(f"{verb} to the right" for verb in _GOING)
-    + _phrases("""
-        moving right, flying right, going right, moving from left to right, flying from left to
-        right, moves to the right, flies to the right, sails to the right, crossing from left to
-        right, riding, driving past"""),
-    "left": tuple(f"{verb} to the left" for verb in _GOING)
-    + _phrases("""
-        moving left, flying left, going left, moving from right to left, flying from right to
-        left, moves to the left, flies to the left, sails to the left, crossing from right to
-        left"""),
-    "rising": _phrases("""
-        rising, rising, going up, moving up, floating up, flying up, climbing, rises, soaring up,
-        ascending, taking off, lifting off"""),
-    "falling": _phrases("""
-        falling, sinking, going down, moving down, dropping, coming down, flying down, falls,
-        setting, descending, sinks, floating down, landing"""),
-    "bouncing": _phrases("""
-        bouncing, bouncing, bouncing up and down, jumping, hopping, bounces, jumping up and down,
-        dancing"""),
-}
-NATURAL_SCENE = {"boat": "sea"}
+LANGUAGES = {"en": ENGLISH, "zh": CHINESE}
+NATURAL_SCENE = {"boat": "sea", "surfer": "sea", "knight": "sea", "fish": "sea", "rider": "meadow"}
 NATURAL_MOTION = {
-    "ball": "bouncing",
-    "star": "still",
-    "heart": "still",
-    "boat": "right",
-    "bird": "right",
-    "balloon": "rising",
+    "ball": "bouncing", "star": "still", "heart": "still", "boat": "right", "balloon": "rising",
+    "kite": "rising", "fish": "right", "bird": "right", "surfer": "right", "knight": "right",
+    "rider": "right",
+}  # fmt: skip
+NATURAL_SIZE = dict.fromkeys(world.THINGS, "small") | dict.fromkeys(
+    ("surfer", "knight", "rider"), "big"
+)
+# A thing that belongs into a scene is what is filmed there when no thing is named.
+RESIDENTS = {
+    "ice": Spec("boat", "brown", "ice", "day", "still", "small", "one"),
+    "willow": Spec("bird", "yellow", "willow", "day", "still", "small", "one"),
+    "sea": Spec("boat", "white", "sea", "day", "right", "small", "one"),
 }
-DEFAULT_NOUN, DEFAULT_SCENE = "balloon", "sky"
+DEFAULT = Spec("balloon", "red", "sky", "day", "rising", "small", "one")
 
-TEMPLATES = (
-    "{noun} {motion} {scene}",
-    "{noun} {motion} {scene}",
-    "{noun} {motion} {scene}",
-    "{noun} {motion}, {scene}",
-    "{noun} {scene} {motion}",
-    "{noun} is {motion} {scene}",
-    "{scene}, {noun} {motion}",
-    "{scene} {noun} is {motion}",
-    "a video of {noun} {motion} {scene}",
-    "{motion} {scene}, {noun}",
-    "{noun}, {scene}, {motion}",
-)
-# Word orders that only the measurement uses.
-HELD_OUT_TEMPLATES = (
-    "{scene} there is {noun}, {motion}",
-    "a short film of {noun} that is {motion} {scene}",
-    "look: {noun} {scene}, {motion}",
-)
-
-_FILLERS = _phrases("""
-    a, an, the, and, with, of, by, very, nice, cute, beautiful, detailed, cinematic, realistic,
-    photo, movie, scene, camera, view, shot, style, high, quality, best, 4k, hd, ultra, artistic,
-    painting, drawing, cartoon, animation, anime, slowly, quickly, gently, calm, two, three, many,
-    some, one, day, same, singing, old, young, happy, sad, funny, bright, soft, light, modern,
-    ancient, magic, which, want, wants, cross, blocked, past, again, today, morning, evening,
-    summer, winter, through, near""")
-_STRANGERS = _phrases("""
-    man, woman, girl, boy, child, person, people, dog, cat, horse, fish, bear, panda, robot,
-    astronaut, car, truck, train, plane, house, city, street, road, tree, flower, mountain,
-    bridge, castle, king, queen, dragon, knight, wizard, spiderman, superman, batman, hero,
-    monster, alien, pizza, cake, apple, banana, guitar, piano, book, computer, phone, table,
-    chair, window, door, willow, willows, vader, darth, hat, dress, elephant, monkey, tiger, lion,
-    butterfly, rocket, bicycle, umbrella, kite, snowman, cow, sheep""")
-_HAN = (0x4E00, 0x9FA5)
+_SURFER = Spec("surfer", "red", "sea", "day", "right", "big", "one")
+_RIDER = Spec("rider", "brown", "meadow", "day", "right", "big", "one")
+_KNIGHT = replace(_SURFER, thing="knight", colour="black")
+_ROC = Spec("bird", "brown", "sky", "day", "rising", "big", "one")
+_ORIOLES = Spec("bird", "yellow", "willow", "day", "still", "small", "two")
+_ICE = RESIDENTS["ice"]
+_SAIL = RESIDENTS["sea"]
+# The lines that the examples have, and others' verse that this world can film.
+EXAMPLES = {
+    "Spiderman is surfing": _SURFER,
+    "An astronaut riding a horse": _RIDER,
+    "Darth vader surfing in waves": _KNIGHT,
+    "Big bird rises with the same wind in one day": _ROC,
+    "Two orioles singing green willows": _ORIOLES,
+    "I want to cross the Yellow River which is blocked by ice": _ICE,
+    "大鹏一日同风起": _ROC,
+    "两只黄鹂鸣翠柳": _ORIOLES,
+    "欲渡黄河冰塞川": _ICE,
+}
+VERSES = {
+    **EXAMPLES,
+    "两个黄鹂鸣翠柳": _ORIOLES,
+    "扶摇直上九万里": _ROC,
+    "直挂云帆济沧海": _SAIL,
+    "海上生明月": Spec("ball", "white", "sea", "night", "rising", "small", "one"),
+    "蜘蛛侠冲浪": _SURFER,
+    "宇航员骑马": _RIDER,
+    "黑武士在浪里冲浪": _KNIGHT,
+    "I want to cross the Yellow River, blocked by ice": _ICE,
+    "The big bird rises one day with the wind": _ROC,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,157 +79,269 @@ class Example:
     spec: Spec
 
 
-def _pick(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:
+def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    """Draw one of some words."""
     return options[rng.integers(len(options))]
 
 
-def _words(*words: str) -> str:
-    return " ".join(word for word in words if word)
+def _language(rng: np.random.Generator) -> Language:
+    return CHINESE if rng.random() < 0.5 else ENGLISH
 
 
-def _noun_phrase(rng: np.random.Generator, size: str, colour: str, noun: str) -> str:
-    phrase = _words(size, colour, noun) if rng.random() < 0.85 else _words(colour, size, noun)
-    if rng.random() < 0.8:
-        article = "an" if phrase[0] in "aeiou" else "a"
-        phrase = _words(article if rng.random() < 0.85 else "the", phrase)
-    return phrase
-
-
-def plain_caption(spec: Spec) -> str:
-    """Say `spec` in the plainest words; the same for every call."""
-    size = "big" if spec.size == "big" else ""
-    phrase = _words(size, spec.colour, next(iter(NOUNS[spec.thing])))
+def _noun_phrase(
+    rng: np.random.Generator, language: Language, noun: Noun, count: str, size: str, colour: str
+) -> str:
+    if language is CHINESE:
+        return _chinese_noun_phrase(rng, noun, count, size, colour)
+    form = noun.one if count == "one" else noun.two
+    if " in {c}" in form:  # dressed in a colour; no one is dressed in a size
+        form = f"{size} {form}" if colour else f"{size} {form.replace(' in {c}', '')}"
+        size = ""
+    words = [size, colour] if rng.random() < 0.85 else [colour, size]
+    adjectives = " ".join(filter(None, words))
+    phrase = " ".join(form.format(c=adjectives).split())
+    if count == "two":
+        return pick(rng, ("two", "two", "a pair of", "the two", "2", "a couple of")) + " " + phrase
+    if rng.random() < 0.2:
+        return phrase
     article = "an" if phrase[0] in "aeiou" else "a"
-    return _words(article, phrase, MOTION_WORDS[spec.motion][0], SCENE_WORDS[spec.scene][0])
+    return pick(rng, (article, article, article, "the", "one")) + " " + phrase
 
 
-def caption(spec: Spec, rng: np.random.Generator, templates: tuple[str, ...] = TEMPLATES) -> str:
-    """Say all of `spec` in words and an order drawn from `rng`."""
-    noun = _noun_phrase(
-        rng,
-        _pick(rng, SIZE_WORDS[spec.size]),
-        _pick(rng, COLOUR_WORDS[spec.colour]),
-        _pick(rng, list(NOUNS[spec.thing])),
+def _chinese_noun_phrase(
+    rng: np.random.Generator, noun: Noun, count: str, size: str, colour: str
+) -> str:
+    if "穿{c}" in noun.one:
+        colour = colour.rstrip("的")  # the clothes have their own
+        form = noun.one if colour else noun.one.replace("穿{c}衣服", "")
+        dressed, colour = form.format(c=colour), ""
+        phrase = size + dressed
+    elif noun.one.startswith("{c}"):
+        phrase = noun.one.format(c=size + colour if rng.random() < 0.7 else colour + size)
+    else:
+        phrase = noun.one.format(c=size + colour)
+    if count == "two":
+        number = pick(rng, ("两", "两", "两", "二", "2", "一对", "一双"))
+        return phrase if not number else _counted(rng, number, noun, phrase)
+    return _counted(rng, "一", noun, phrase) if rng.random() < 0.7 else phrase
+
+
+def _counted(rng: np.random.Generator, number: str, noun: Noun, phrase: str) -> str:
+    measure = "" if number in ("一对", "一双") else noun.measure[rng.integers(len(noun.measure))]
+    return number + measure + phrase
+
+
+def _fill(language: Language, template: str, **pieces: str) -> str:
+    """Put the pieces in place and take away commas and spaces beside what is left unsaid."""
+    text = template.format(**pieces)
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s*([,，])(\s*[,，])*", r"\1", text)
+    text = re.sub(r"^[\s,，]+|[\s,，]+$", "", text)
+    return text if language is CHINESE else text.replace(" is is ", " is ")
+
+
+def caption(
+    spec: Spec, rng: np.random.Generator, language: Language, held_out_order: bool = False
+) -> str:
+    """Say all of `spec` in words and an order drawn from `rng`; day and one may go unsaid."""
+    noun = language.nouns[spec.thing][rng.integers(len(language.nouns[spec.thing]))]
+    size = pick(rng, language.sizes[spec.size]) if _says_size(spec, rng) else ""
+    phrase = _noun_phrase(
+        rng, language, noun, spec.count, size, pick(rng, language.colours[spec.colour])
     )
-    motion, scene = _pick(rng, MOTION_WORDS[spec.motion]), _pick(rng, SCENE_WORDS[spec.scene])
-    return _pick(rng, templates).format(noun=noun, motion=motion, scene=scene)
+    time = pick(rng, language.times[spec.time])
+    return _fill(
+        language,
+        pick(rng, language.held_out_templates if held_out_order else language.templates),
+        noun=phrase,
+        motion=pick(rng, language.motions[spec.motion]),
+        scene=pick(rng, language.scenes[spec.scene]),
+        time=time if spec.time == "night" or rng.random() < 0.3 else "",
+    )
+
+
+def _says_size(spec: Spec, rng: np.random.Generator) -> bool:
+    if spec.count == "two":
+        return False
+    return spec.size != NATURAL_SIZE[spec.thing] or rng.random() < 0.4
+
+
+def plain_caption(spec: Spec, language: Language = ENGLISH) -> str:
+    """Say `spec` in the plainest words; the same for every call."""
+    noun = language.nouns[spec.thing][0]
+    two, chinese = spec.count == "two", language is CHINESE
+    size = "" if two or spec.size == NATURAL_SIZE[spec.thing] else language.sizes[spec.size][0]
+    colour = language.colours[spec.colour][0]
+    form = noun.two if two else noun.one
+    phrase = form.format(c=size + colour if chinese else f"{size} {colour}".strip())
+    if chinese:
+        number = ("两" if two else "一") + noun.measure[0]
+    else:
+        number = "two " if two else "an " if phrase[0] in "aeiou" else "a "
+    pieces = {
+        "noun": number + phrase,
+        "motion": language.motions[spec.motion][0],
+        "scene": language.scenes[spec.scene][0],
+        "time": language.times[spec.time][0] if spec.time == "night" else "",
+    }
+    return _fill(language, language.templates[0], **pieces)
 
 
 def sample_example(rng: np.random.Generator) -> Example:
     """Draw a caption as people may type it, and what it stands for; never a held-out spec."""
     while True:
-        kind = rng.random()
-        example = _strange_example(rng) if kind < 0.04 else _example(rng)
+        kind, language = rng.random(), _language(rng)
+        if kind < 0.03:
+            example = Example(_strange_words(rng, language), DEFAULT)
+        elif kind < 0.08:
+            verse = pick(rng, list(VERSES))
+            example = Example(verse, VERSES[verse])
+            language = CHINESE if verse[0] > "z" else ENGLISH
+        else:
+            example = _example(rng, language)
         if not world.is_held_out(example.spec):
-            return Example(_dress(rng, example.text), example.spec)
+            return Example(_dress(rng, example.text, language), example.spec)
 
 
-def default_spec() -> Spec:
-    """Return what a prompt of nothing but unknown words stands for."""
-    motion = NATURAL_MOTION[DEFAULT_NOUN]
-    return Spec(DEFAULT_NOUN, NOUNS[DEFAULT_NOUN][DEFAULT_NOUN], DEFAULT_SCENE, motion, "small")
+def _strange_words(rng: np.random.Generator, language: Language) -> str:
+    between = "" if language is CHINESE else " "
+    return between.join(_stranger(rng, language) for _ in range(rng.integers(1, 10)))
 
 
-def _strange_example(rng: np.random.Generator) -> Example:
-    words = [_stranger(rng) for _ in range(rng.integers(1, 10))]
-    return Example(" ".join(words), default_spec())
-
-
-def _example(rng: np.random.Generator) -> Example:
+def _example(rng: np.random.Generator, language: Language) -> Example:
     """Say a spec, leaving some of it out; what is left out gets its natural value."""
     spec = world.sample_spec(rng)
-    thing_said, colour_said = rng.random() > 0.08, rng.random() > 0.15
-    motion_said, scene_said = rng.random() > 0.12, rng.random() > 0.12
-    noun = _pick(rng, list(NOUNS[spec.thing])) if thing_said else _stranger_noun(rng)
-    if not thing_said:
-        spec = replace(spec, thing=DEFAULT_NOUN)
-    if not colour_said:
-        spec = replace(spec, colour=NOUNS[spec.thing].get(noun, NOUNS[DEFAULT_NOUN][DEFAULT_NOUN]))
-    if not motion_said:
-        spec = replace(spec, motion=NATURAL_MOTION[spec.thing])
+    thing_said, colour_said, size_said = rng.random(3) > (0.06, 0.15, 0.3)
+    motion_said, scene_said, time_said = rng.random(3) > (0.12, 0.12, 0.15)
     if not scene_said:
-        spec = replace(spec, scene=NATURAL_SCENE.get(spec.thing, DEFAULT_SCENE))
-    phrase = _noun_phrase(
-        rng,
-        _pick(rng, SIZE_WORDS[spec.size]),
-        _pick(rng, COLOUR_WORDS[spec.colour]) if colour_said else "",
-        noun,
+        spec = replace(spec, scene=NATURAL_SCENE.get(spec.thing, "sky"))
+    nouns = language.nouns[spec.thing]
+    noun = nouns[rng.integers(len(nouns))]
+    if not thing_said:
+        home = RESIDENTS.get(spec.scene, DEFAULT) if scene_said else DEFAULT
+        scene = spec.scene if scene_said else DEFAULT.scene
+        spec = replace(spec, thing=home.thing, scene=scene)
+        noun = _strange_noun(rng, language, home.colour)
+    if not colour_said:
+        spec = replace(spec, colour=_natural_colour(spec, noun, thing_said))
+    if not motion_said:
+        spec = replace(spec, motion=natural_motion(spec.thing, spec.scene))
+    if not time_said:
+        spec = replace(spec, time="day")
+    if not size_said and spec.count == "one":
+        spec = replace(spec, size=NATURAL_SIZE[spec.thing])
+    size = pick(rng, language.sizes[spec.size]) if size_said and spec.count == "one" else ""
+    colour = pick(rng, language.colours[spec.colour]) if colour_said else ""
+    phrase = _noun_phrase(rng, language, noun, spec.count, size, colour)
+    if rng.random() < 0.06:
+        phrase += _company(rng, language)
+    activity = pick(rng, language.activities.get(spec.thing, ("",)))
+    motion = pick(rng, language.motions[spec.motion]) if motion_said else ""
+    if not motion and spec.motion == NATURAL_MOTION[spec.thing] and thing_said:
+        motion = activity if rng.random() < 0.6 else ""
+    text = _fill(
+        language,
+        pick(rng, language.templates),
+        noun=phrase,
+        motion=motion,
+        scene=pick(rng, language.scenes[spec.scene]) if scene_said else "",
+        time=pick(rng, language.times[spec.time])
+        if time_said and (spec.time == "night" or rng.random() < 0.5)
+        else "",
     )
-    if rng.random() < 0.08:
-        phrase = _words(phrase, _company(rng))
-    motion = _pick(rng, MOTION_WORDS[spec.motion]) if motion_said else ""
-    scene = _pick(rng, SCENE_WORDS[spec.scene]) if scene_said else ""
-    template = _pick(rng, TEMPLATES) if motion and scene else "{noun} {motion} {scene}"
-    return Example(_words(*template.format(noun=phrase, motion=motion, scene=scene).split()), spec)
+    return Example(text, spec)
 
 
-def _stranger_noun(rng: np.random.Generator) -> str:
-    return _pick(rng, ("thing", "something", "object")) if rng.random() < 0.2 else _stranger(rng)
+def natural_motion(thing: str, scene: str) -> str:
+    """Return the motion that goes without saying: birds rest in willows, boats wait before ice."""
+    resident = RESIDENTS.get(scene)
+    if resident is not None and resident.thing == thing:
+        return resident.motion
+    return NATURAL_MOTION[thing]
 
 
-def _company(rng: np.random.Generator) -> str:
+def _natural_colour(spec: Spec, noun: Noun, thing_said: bool) -> str:
+    resident = RESIDENTS.get(spec.scene)
+    if thing_said and spec.scene == "ice" and resident is not None and spec.thing == resident.thing:
+        return resident.colour
+    return noun.colour
+
+
+def _strange_noun(rng: np.random.Generator, language: Language, colour: str) -> Noun:
+    word = pick(rng, language.strangers)
+    if language is CHINESE:
+        return Noun("{c}" + word, "{c}" + word, colour, "个只")
+    return Noun("{c} " + word, "{c} " + word + "s", colour)
+
+
+def _company(rng: np.random.Generator, language: Language) -> str:
     """Mention another thing, which is not filmed: the first thing wins."""
-    colour = (
-        _pick(rng, COLOUR_WORDS[_pick(rng, tuple(world.COLOURS))]) if rng.random() < 0.7 else ""
-    )
-    thing = (
-        _pick(rng, list(NOUNS[_pick(rng, world.THINGS)]))
-        if rng.random() < 0.4
-        else _pick(rng, _STRANGERS)
-    )
-    return _words(_pick(rng, ("and a", "and the", "with a", "near a", "beside the")), colour, thing)
+    known = language.nouns[pick(rng, world.THINGS)]
+    noun = known[rng.integers(len(known))] if rng.random() < 0.4 else None
+    noun = noun or _strange_noun(rng, language, "red")
+    colour = pick(rng, language.colours[pick(rng, tuple(world.COLOURS))])
+    phrase = _noun_phrase(rng, language, noun, "one", "", colour if rng.random() < 0.6 else "")
+    if language is CHINESE:
+        return pick(rng, ("和", "与", "旁边有", "带着")) + phrase
+    return pick(rng, (" and ", " with ", " near ", " beside ")) + phrase
 
 
-def _stranger(rng: np.random.Generator) -> str:
+def _stranger(rng: np.random.Generator, language: Language) -> str:
     """Draw a word that says nothing about the clip."""
     match rng.integers(6):
-        case 0 | 1:
-            return _pick(rng, _FILLERS)
-        case 2 | 3:
-            return _pick(rng, _STRANGERS)
-        case 4:
-            letters = rng.choice(
-                list(string.ascii_lowercase + "aeioueaio"), size=rng.integers(2, 10)
-            )
-            return "".join(letters)
+        case 0 | 1 | 2:
+            return pick(rng, language.fillers)
+        case 3 | 4:
+            return pick(rng, language.strangers)
         case _:
-            return "".join(chr(c) for c in rng.integers(*_HAN, size=rng.integers(1, 8)))
+            if language is CHINESE:
+                return "".join(chr(c) for c in rng.integers(0x4E00, 0x9FA5, rng.integers(1, 4)))
+            letters = list(string.ascii_lowercase + "aeioueaio")
+            return "".join(rng.choice(letters, size=rng.integers(2, 10)))
 
 
-def _dress(rng: np.random.Generator, text: str) -> str:
+def _dress(rng: np.random.Generator, text: str, language: Language) -> str:
     """Add words that mean nothing, capitals and punctuation."""
-    if rng.random() < 0.25:
-        words = text.split()
-        for _ in range(rng.integers(1, 9 if rng.random() < 0.2 else 4)):
-            words.insert(int(rng.integers(len(words) + 1)), _stranger(rng))
-        text = " ".join(words)
+    extra = rng.integers(1, 7 if rng.random() < 0.2 else 3) if rng.random() < 0.25 else 0
+    if language is CHINESE:
+        for _ in range(extra):  # only between phrases: inside of one they would change its words
+            stranger = _stranger(rng, language)
+            text = stranger + text if rng.random() < 0.5 else f"{text}，{stranger}"
+        return text + pick(rng, ("", "", "", "。", "！"))
+    words = text.split()
+    for _ in range(extra):
+        words.insert(int(rng.integers(len(words) + 1)), _stranger(rng, language))
+    text = " ".join(words)
     if rng.random() < 0.3:
         text = text[0].upper() + text[1:]
-    return text + _pick(rng, ("", "", "", ".", "!"))
+    return text + pick(rng, ("", "", "", ".", "!"))
 
 
 def held_out_captions(count: int, seed: int) -> list[Example]:
-    """Draw captions of combinations, and for a quarter word orders, that were never trained."""
+    """Draw captions of combinations that were never trained: every other one is Chinese.
+
+    A quarter of each language's is also in word orders that were never trained.
+    """
     rng = np.random.default_rng(seed)
     examples = []
     for k in range(count):
         spec = world.sample_spec(rng, held_out=True)
-        templates = HELD_OUT_TEMPLATES if k % 4 == 0 else TEMPLATES
-        examples.append(Example(caption(spec, rng, templates), spec))
+        language = CHINESE if k % 2 else ENGLISH
+        examples.append(Example(caption(spec, rng, language, k % 8 < 2), spec))
     return examples
 
 
 def vocabulary_text() -> list[str]:
     """Return every word that the captions are made of, for the tokenizer."""
-    nouns = [noun for thing in NOUNS.values() for noun in thing]
-    groups = (COLOUR_WORDS, SIZE_WORDS, SCENE_WORDS, MOTION_WORDS)
-    said = [phrase for group in groups for phrases in group.values() for phrase in phrases]
-    frames = [t.format(noun="", motion="", scene="") for t in TEMPLATES]
-    return [
-        *nouns,
-        *said,
-        *frames,
-        " ".join(_FILLERS),
-        " ".join(_STRANGERS),
-        "thing something object beside",
-    ]
+    said = [*VERSES, "two a pair of the couple and with near beside one 2"]
+    said += ["两二一对双和与旁边有带着个只轮颗艘条叶尾名位匹。！，："]
+    for language in LANGUAGES.values():
+        nouns = [noun for kinds in language.nouns.values() for noun in kinds]
+        said += [form.format(c="") for noun in nouns for form in (noun.one, noun.two)]
+        groups = (language.colours, language.sizes, language.scenes, language.times)
+        groups += (language.motions, language.activities)
+        said += [phrase for group in groups for phrases in group.values() for phrase in phrases]
+        pieces = dict.fromkeys(("noun", "motion", "scene", "time"), " ")
+        said += [t.format(**pieces) for t in language.templates + language.held_out_templates]
+        said += [*language.fillers, *language.strangers]
+    return said

@@ -1,7 +1,8 @@
 """The judge: what does a clip show? Deterministic, from pixels alone.
 
-It knows the world's palettes, scenes and silhouettes, but not what was asked for, and it does not
-tidy up: a stray blob, a torn outline or a wrong tint all count against the clip.
+It learns from the world's drawings how scenes and things look, but is not told what was asked
+for, and it does not tidy up: a stray blob, a torn outline or a wrong tint all count against the
+clip.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from . import world
+from . import scenes, shapes, world
+from .components import Masks, components
 
-Masks = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+Points = npt.NDArray[np.float64]
 
-GRID = 48  # outlines are compared on a grid of this many points a side
-REACH = 1.9  # the grid's half side, in radii of the disc of the same area
-LEAST_LIKENESS = 0.7  # an outline less like every silhouette than this is none of them
-LEAST_AREA = 0.01  # a smaller share of the frame is no thing at all
+FOREIGN = 54.0  # sum of the differences from the scene in red, green and blue, of 765
+GRID = 40  # things are compared on a grid of this many points a side
+SCALES = (1.0, 0.9)  # of the grid: soft edges make an area larger than the thing
+REACH = 2.2  # the grid's half side, in radii of the disc of the same area
+WRONG_COLOUR = 240.0  # a difference from the template's colour this large counts as nothing there
+LEAST_LIKENESS = 0.42  # what is less like every template than this is none of the things
+LEAST_AREA = 0.008  # of the frame; a smaller part is no thing
 LEAST_TRAVEL = 0.3  # of the frame's half-width; less is standing still
 
 
@@ -28,74 +34,68 @@ class Verdict:
     """What a clip shows; None where it shows nothing that can be named."""
 
     scene: str
+    time: str
     colour: str | None
     thing: str | None
     motion: str | None
     size: str | None
-    likeness: float  # mean IoU of the outline and the silhouette that it is most like, 0 to 1
+    count: str | None
+    likeness: float  # mean share of outline and colours that are as on the best template, 0 to 1
     steadiness: float  # mean IoU of outlines of neighbouring frames, the motion taken out, 0 to 1
-    strangeness: float  # mean distance of the pixels from scene and colour, 0 to 1
+    strangeness: float  # mean share of the frame that differs from the scene and is no thing
 
 
 def judge(frames: world.Frames) -> Verdict:
     """Say what `frames` show.  # (frames, height, width, 3) uint8"""
     video = frames.astype(np.float32)
-    scene = _nearest_scene(video)
-    away = video - world.background(scene)
-    colour = _nearest_colour(video, away)
-    if colour is None:
-        return Verdict(scene, None, None, None, None, 0.0, 0.0, float(np.abs(away).mean() / 255))
-    tint = np.array(world.COLOURS[colour], np.float32)
-    covered = _coverage(away, tint - world.background(scene))
-    masks = covered > 0.5
-    strangeness = _strangeness(video, scene, tint, masks)
-    seen = masks.mean((1, 2)) > LEAST_AREA
-    if seen.mean() < 0.75:
-        return Verdict(scene, colour, None, None, None, 0.0, 0.0, strangeness)
-    thing, likeness = _nearest_thing(masks[seen])
-    centres = np.array([_centre(mask) for mask in masks[seen]])
+    scene, time = _nearest_scene(video)
+    away = np.abs(video - scenes.background(scene, time)).sum(-1)
+    foreign = away > FOREIGN
+    least = round(LEAST_AREA * foreign[0].size)
+    parts = [components(mask, least) for mask in foreign]
+    masks = np.stack([np.any(p, axis=0) if p else np.zeros_like(foreign[0]) for p in parts])
+    strangeness = float((foreign & ~masks).mean())
+    seen = [index for index, found in enumerate(parts) if found]
+    if len(seen) < 0.75 * len(frames):
+        return Verdict(scene, time, None, None, None, None, None, 0.0, 0.0, strangeness)
+    count = _count(parts)
+    thing, colour, likeness = _nearest_thing(
+        [(video[k], away[k] * part) for k in seen for part in parts[k]]
+    )
+    centres = np.array([_centre(masks[k]) for k in seen])
     return Verdict(
         scene,
+        time,
         colour,
         thing,
         _motion(centres / (world.FRAME_SIZE / 2)),
-        _size(masks[seen], thing),
+        _size([part for found in parts for part in found], thing, count),
+        count,
         likeness,
-        _steadiness(masks, centres) if seen.all() else 0.0,
+        _steadiness(masks, centres) if len(seen) == len(frames) else 0.0,
         strangeness,
     )
 
 
-def _nearest_scene(video: world.Floats) -> str:
-    """The median ignores the thing, whatever it is."""
-    typical = np.median(video, axis=0)
-    distances = {s: np.median(np.abs(typical - world.background(s)).sum(-1)) for s in world.SCENES}
-    return min(distances, key=lambda scene: float(distances[scene]))
+def _nearest_scene(video: Floats) -> tuple[str, str]:
+    """The median ignores the things, whatever they are."""
+    typical = np.median(video[::2], axis=0)
+    places = [(scene, time) for scene in world.SCENES for time in world.TIMES]
+    return min(places, key=lambda place: _distance(typical, scenes.background(*place)))
 
 
-def _nearest_colour(video: world.Floats, away: world.Floats) -> str | None:
-    """Let every pixel that is clearly not the scene vote for the palette's nearest colour."""
-    foreign = video[np.abs(away).sum(-1) > 120]
-    if len(foreign) < LEAST_AREA * video[..., 0].size:
+def _distance(one: Floats, other: Floats) -> float:
+    """Return the mean difference, limited for each pixel, so that things matter little."""
+    return float(np.minimum(np.abs(one - other).sum(-1), 100).mean())
+
+
+def _count(parts: list[list[Masks]]) -> str | None:
+    """Name the number of parts that nearly all frames have."""
+    numbers = np.array([len(found) for found in parts])
+    typical = int(np.median(numbers))
+    if not 1 <= typical <= len(world.COUNTS) or np.mean(numbers == typical) < 0.75:
         return None
-    palette = np.array(list(world.COLOURS.values()), np.float32)
-    distances = ((foreign[:, None] - palette) ** 2).sum(-1)
-    votes = np.bincount(distances.argmin(-1), minlength=len(palette))
-    return tuple(world.COLOURS)[int(votes.argmax())]
-
-
-def _coverage(away: world.Floats, full: world.Floats) -> world.Floats:
-    """Return how far each pixel is on the way from the scene to the thing's colour.
-
-    (frames, height, width)
-    """
-    covered: world.Floats = (away * full).sum(-1) / (full**2).sum(-1)
-    return covered
-
-
-def _strangeness(video: world.Floats, scene: str, tint: world.Floats, masks: Masks) -> float:
-    ideal = np.where(masks[..., None], tint, world.background(scene))
-    return float(np.abs(video - ideal).mean() / 255)
+    return world.COUNTS[typical - 1]
 
 
 def _centre(mask: Masks) -> tuple[float, float]:
@@ -105,43 +105,73 @@ def _centre(mask: Masks) -> tuple[float, float]:
     return float(columns.mean() - middle), float(rows.mean() - middle)
 
 
-def _normalised(mask: Masks) -> Masks:
-    """Sample the outline on a grid centred on it and as large as its area says.  # (GRID, GRID)"""
+def _grid(mask: Masks, scale: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return rows and columns of a grid centred on the outline and as large as its area says."""
     rows, columns = np.nonzero(mask)
-    radius = np.sqrt(len(rows) / np.pi)
-    steps = np.linspace(-REACH, REACH, GRID) * radius
-    y = np.rint(rows.mean() + steps).astype(int)
-    x = np.rint(columns.mean() + steps).astype(int)
-    inside_y = (y >= 0) & (y < mask.shape[0])
-    inside_x = (x >= 0) & (x < mask.shape[1])
-    grid: Masks = mask[np.clip(y, 0, mask.shape[0] - 1)][:, np.clip(x, 0, mask.shape[1] - 1)]
-    grid &= inside_y[:, None] & inside_x
-    return grid
+    steps = np.linspace(-REACH, REACH, GRID) * scale * np.sqrt(len(rows) / np.pi)
+    return np.rint(rows.mean() + steps).astype(int), np.rint(columns.mean() + steps).astype(int)
+
+
+def _sampled(picture: npt.NDArray[np.generic], rows: npt.NDArray[np.intp],
+             columns: npt.NDArray[np.intp]) -> npt.NDArray[np.generic]:  # fmt: skip
+    """Sample at the grid's points, with 0 beside the picture.  # (GRID, GRID, ...)"""
+    inside = ((rows >= 0) & (rows < len(picture)))[:, None]
+    inside = inside & (columns >= 0) & (columns < picture.shape[1])
+    taken = picture[rows.clip(0, len(picture) - 1)][:, columns.clip(0, picture.shape[1] - 1)]
+    taken[~inside] = 0
+    return taken
 
 
 @cache
-def template(thing: str) -> Masks:
-    """Return the silhouette as outlines are compared with it.  # (GRID, GRID)"""
-    return _normalised(world.silhouette(thing, 512))
+def templates() -> tuple[list[tuple[str, str]], Floats, Masks]:
+    """Return things and colours, how each looks on the grid, and where it is.
+
+    (templates, points, 3), (templates, points)
+    """
+    names, looks, outlines = [], [], []
+    for thing in world.THINGS:
+        for facing in (1, -1):
+            labels = shapes.label_map(thing, 480, facing)
+            sampled = _sampled(labels, *_grid(labels > 0, 1.0)).reshape(-1)
+            for colour, main in world.COLOURS.items():
+                palette = [(0, 0, 0), *(shapes.mixed(p, main) for p in shapes.paints(thing))]
+                names.append((thing, colour))
+                looks.append(np.array(palette, np.float32)[sampled])
+                outlines.append(sampled > 0)
+    return names, np.stack(looks), np.stack(outlines)
 
 
-def iou(one: Masks, other: Masks) -> float:
-    """Return the shared share of two outlines, 0 to 1."""
-    union = (one | other).sum()
-    return float((one & other).sum() / union) if union else 0.0
+def _nearest_thing(found: list[tuple[Floats, Floats]]) -> tuple[str | None, str | None, float]:
+    """Return the thing and the colour that all parts of all frames are most like together."""
+    names, looks, outlines = templates()
+    total = np.zeros((len(SCALES), len(names)))
+    for picture, away in found:
+        for row, scale in zip(total, SCALES, strict=True):
+            rows, columns = _grid(away > 0, scale)
+            distance = _sampled(away, rows, columns).reshape(-1)
+            pixels = _sampled(picture, rows, columns).reshape(-1, 3)
+            row += _likeness(pixels, distance, looks, outlines)
+    best = int(total.max(0).argmax())
+    likeness = float(total[:, best].max() / len(found))
+    return (*names[best], likeness) if likeness >= LEAST_LIKENESS else (None, None, likeness)
 
 
-def _nearest_thing(masks: Masks) -> tuple[str | None, float]:
-    outlines = [_normalised(mask) for mask in masks]
-    likeness = {
-        thing: float(np.mean([iou(outline, template(thing)) for outline in outlines]))
-        for thing in world.THINGS
-    }
-    best = max(likeness, key=lambda thing: likeness[thing])
-    return (best if likeness[best] >= LEAST_LIKENESS else None), likeness[best]
+def _likeness(pixels: Floats, distance: Floats, looks: Floats, outlines: Masks) -> Floats:
+    """Return the share of the union of outlines that has the template's colour.  # (templates,)
+
+    `distance` is the pixels' from the scene, 0 beside the part: what is hardly seen beside the
+    template, such as the soft edge of a part, hardly counts.
+    """
+    points = np.flatnonzero(distance)
+    wrong = np.abs(looks[:, points] - pixels[points]).sum(-1) / WRONG_COLOUR
+    inside = outlines[:, points]
+    right = ((1 - np.minimum(wrong, 1)) * inside).sum(1)
+    beside = (~inside * np.minimum(distance[points] / WRONG_COLOUR, 1)).sum(1)
+    likeness: Floats = right / (outlines.sum(1) + beside)
+    return likeness
 
 
-def _motion(centres: npt.NDArray[np.float64]) -> str | None:
+def _motion(centres: Points) -> str | None:
     """Name the path.  # (frames, 2), the frame's half-width being 1"""
     (dx, dy), (wide, high) = centres[-1] - centres[0], np.ptp(centres, axis=0)
     if max(wide, high) < LEAST_TRAVEL:
@@ -167,21 +197,29 @@ def _turns(heights: npt.NDArray[np.float64]) -> int:
     return turns
 
 
-def _size(masks: Masks, thing: str | None) -> str | None:
-    """Compare the area with the silhouette's at each size."""
-    if thing is None:
+def _size(parts: list[Masks], thing: str | None, count: str | None) -> str | None:
+    """Compare the area with the outline's at each size; two things have one size only."""
+    if thing is None or count is None:
         return None
-    share = world.silhouette(thing, 512).mean()
-    side = float(np.sqrt(np.median(masks.mean((1, 2))) / share))  # of the frame's whole side
+    if count == "two":
+        return "small"
+    share = (shapes.label_map(thing, 480, 1) > 0).mean()
+    side = float(np.sqrt(np.median([part.mean() for part in parts]) / share))
     return min(world.SIZES, key=lambda size: abs(np.log(side / world.RADII[size])))
 
 
-def _steadiness(masks: Masks, centres: npt.NDArray[np.float64]) -> float:
+def iou(one: Masks, other: Masks) -> float:
+    """Return the shared share of two outlines, 0 to 1."""
+    union = (one | other).sum()
+    return float((one & other).sum() / union) if union else 0.0
+
+
+def _steadiness(masks: Masks, centres: Points) -> float:
     pairs = zip(masks[:-1], masks[1:], np.diff(centres, axis=0), strict=True)
     return float(np.mean([_moved_iou(before, after, move) for before, after, move in pairs]))
 
 
-def _moved_iou(before: Masks, after: Masks, move: npt.NDArray[np.float64]) -> float:
+def _moved_iou(before: Masks, after: Masks, move: Points) -> float:
     """Move the earlier outline onto the later one, whole pixels only, and compare."""
     candidates = [
         (int(np.floor(move[0])) + i, int(np.floor(move[1])) + j) for i in (0, 1) for j in (0, 1)
@@ -189,8 +227,10 @@ def _moved_iou(before: Masks, after: Masks, move: npt.NDArray[np.float64]) -> fl
     return max(iou(np.roll(before, (dy, dx), (0, 1)), after) for dx, dy in candidates)
 
 
+ATTRIBUTES = ("scene", "time", "colour", "motion", "thing", "size", "count")
+
+
 def matches(spec: world.Spec, verdict: Verdict) -> dict[str, bool]:
     """Return which attributes came out as asked; "all" where each did."""
-    names = ("scene", "colour", "motion", "thing", "size")
-    right = {name: getattr(spec, name) == getattr(verdict, name) for name in names}
+    right = {name: getattr(spec, name) == getattr(verdict, name) for name in ATTRIBUTES}
     return {**right, "all": all(right.values())}

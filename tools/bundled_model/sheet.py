@@ -1,40 +1,37 @@
-"""The contact sheet: what the model makes of a few prompts, to be looked at."""
+"""Contact sheets of films, for a person's eye: with a number or a caption over each film."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from diffusers import TextToVideoSDPipeline
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from . import artefact
+from . import world
 
-PROMPTS = (
-    "a red balloon rising over the sea",
-    "a yellow sun sinking behind green hills",
-    "a white boat sailing to the right at night",
-    "a big blue ball bouncing on grass",
-    "a purple bird flying to the left over a dark forest",
-    "an orange star falling in the desert",
-    "a big green heart standing still in the sky",
-    "a white bird flying to the right over the ocean",
-    "two golden orioles in the park",
-    "a huge purple balloon moving left in the desert",
-    "Spiderman is surfing",
-    "An astronaut riding a horse",
-    "Big bird rises with the same wind in one day",
-    "大鹏一日同风起",
-)
-COLUMNS = 8
+SHOWN = 4  # frames of each film, evenly spread
+GAP, LABEL = 6, 20  # pixels
 
 
 def write_sheet(
-    pipeline: TextToVideoSDPipeline, path: Path, prompts: tuple[str, ...] = PROMPTS
+    path: Path,
+    films: Sequence[world.Frames],
+    labels: Sequence[str],
+    columns: int = 2,
+    shown: int = SHOWN,
+    font: Path | None = None,
 ) -> None:
-    """Film each prompt with seed 0 and lay out every other frame, one prompt a row."""
-    rows = []
-    for prompt in prompts:
-        frames = artefact.film(pipeline, [prompt], [0])[0]
-        rows.append(np.concatenate(list(frames[:: len(frames) // COLUMNS][:COLUMNS]), axis=1))
-    Image.fromarray(np.concatenate(rows)).save(path)
+    """Lay out a few frames of each film below its label; Chinese needs a font that has it."""
+    letters = ImageFont.truetype(str(font), 14) if font else ImageFont.load_default(14)
+    wide, high = shown * world.FRAME_SIZE + GAP, world.FRAME_SIZE + LABEL
+    rows = -(-len(films) // columns)
+    image = Image.new("RGB", (columns * wide - GAP, rows * high), (255, 255, 255))
+    draw = ImageDraw.Draw(image)
+    for number, (film, label) in enumerate(zip(films, labels, strict=True)):
+        row, column = divmod(number, columns)
+        chosen = np.linspace(0, len(film) - 1, shown).round().astype(int)
+        strip = Image.fromarray(np.concatenate(list(film[chosen]), axis=1))
+        draw.text((column * wide + 2, row * high + 1), label, fill=(0, 0, 0), font=letters)
+        image.paste(strip, (column * wide, row * high + LABEL))
+    image.save(path)

@@ -7,49 +7,46 @@ ever sees the codes.
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from . import captions, training, world
+from . import budget, captions, training, world
 
 MAX_TOKENS = 40
 WIDTH = 128
+LAYERS = 3
+EMPTY_SHARE = 0.02
+HAN = r"[\u4e00-\u9fff]"
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "thing": world.THINGS,
     "colour": tuple(world.COLOURS),
     "scene": world.SCENES,
+    "time": world.TIMES,
     "motion": world.MOTIONS,
     "size": world.SIZES,
+    "count": world.COUNTS,
 }
 
 
 def build_tokenizer(work_dir: Path) -> CLIPTokenizer:
-    """Make a byte-level tokenizer that knows the captions' words whole, others in pieces."""
-    words = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    words.normalizer = normalizers.Lowercase()
-    words.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"[a-z]+|[0-9]|[^\sa-z0-9]+"), "removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    """Make a tokenizer that knows the captions' words whole, others in pieces.
+
+    Of words in Latin letters the pieces are bytes, as CLIP's are. Each Chinese character of the
+    captions is a token by itself, wherever it stands; CLIP's own way would give it two, one for
+    the middle and one for the end of a row of characters.
+    """
+    said = " ".join(captions.vocabulary_text()).lower()
+    merges = _merges(sorted(set(re.findall(r"[a-z]+|[0-9]|[^\s\w]", said))))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=2000,
-        initial_alphabet=alphabet,
-        end_of_word_suffix="</w>",
-        show_progress=False,
-        min_frequency=1,
-    )
-    words.train_from_iterator(sorted(set(" ".join(captions.vocabulary_text()).split())), trainer)
-    merges = [tuple(pair) for pair in _merges(words)]
     pieces = [
         *alphabet,
         *(letter + "</w>" for letter in alphabet),
@@ -59,15 +56,29 @@ def build_tokenizer(work_dir: Path) -> CLIPTokenizer:
     for special in ("<|startoftext|>", "<|endoftext|>"):
         vocabulary[special] = len(vocabulary)
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS)
+    tokenizer.add_tokens(sorted(set(re.findall(HAN, said))))
     tokenizer.save_pretrained(work_dir / "tokenizer")
     return load_tokenizer(work_dir)
 
 
-def _merges(words: Tokenizer) -> list[list[str]]:
-    import json
-
-    merges = json.loads(words.to_str())["model"]["merges"]
-    return [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
+def _merges(words: list[str]) -> list[tuple[str, ...]]:
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=4000,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        end_of_word_suffix="</w>",
+        show_progress=False,
+        min_frequency=1,
+    )
+    bpe.train_from_iterator(words, trainer)
+    merges = json.loads(bpe.to_str())["model"]["merges"]
+    return [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
 
 
 def load_tokenizer(work_dir: Path) -> CLIPTokenizer:
@@ -82,7 +93,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         hidden_size=WIDTH,
         intermediate_size=2 * WIDTH,
         projection_dim=WIDTH,
-        num_hidden_layers=2,
+        num_hidden_layers=LAYERS,
         num_attention_heads=4,
         max_position_embeddings=MAX_TOKENS,
         bos_token_id=tokenizer.bos_token_id,
@@ -183,34 +194,30 @@ def text_loss(
     return loss, float(right.float().mean())
 
 
-def train_text_encoder(work_dir: Path, steps: int, batch: int, seed: int) -> None:
+def train_text_encoder(
+    worker: training.Worker, work_dir: Path, seconds: float, batch: int, seed: int
+) -> None:
     """Train the encoder on drawn captions; write `text_encoder.safetensors`."""
     torch.manual_seed(seed)
-    worker = training.Worker(0, 1, torch.device("cpu"))
-    tokenizer, book = build_tokenizer(work_dir), Codebook()
-    encoder = build_text_encoder(tokenizer)
+    tokenizer, book = load_tokenizer(work_dir), Codebook()
+    encoder = build_text_encoder(tokenizer)  # small: CPUs do, even beside a GPU
     optimiser = training.Optimiser(encoder.parameters(), ema_decay=0.99, weight_decay=0.01)
-    checkpoint = work_dir / "text_encoder.checkpoint"
-    start = training.load_checkpoint(checkpoint, optimiser)
-    means = training.RunningMeans()
-    for step in training.steps_with_progress(worker, "text", start, steps, lambda: str(means)):
-        rng = np.random.default_rng([seed, step])
-        length = MAX_TOKENS if step % 4 == 0 else MAX_TOKENS // 2  # most captions are short
-        examples = _short_examples(tokenizer, rng, batch, length)
-        empty = torch.from_numpy(rng.random(batch) < 0.02)
+    stage = budget.Stage(worker, work_dir, "text", seconds, optimiser)
+    for step in stage.steps():
+        rng = np.random.default_rng([seed, worker.rank, step.number])
+        length = MAX_TOKENS if step.number % 4 == 0 else MAX_TOKENS // 2  # most are short
+        examples = _short_examples(tokenizer, rng, batch // worker.count, length)
+        empty = torch.from_numpy(rng.random(len(examples)) < EMPTY_SHARE)
         texts = ["" if e else x.text for x, e in zip(examples, empty.tolist(), strict=True)]
         tokens = tokenize(tokenizer, texts)[:, :length]
         loss, right = text_loss(encoder, book, tokens, [x.spec for x in examples], empty)
         loss.backward()
-        optimiser.step(worker, training.learning_rate(step, steps, 2e-3), step)
-        means.add(loss=loss.item(), right=right)
-        if (step + 1) % 500 == 0:
-            training.save_checkpoint(checkpoint, step + 1, optimiser)
+        optimiser.step(worker, budget.learning_rate(step, 2e-3), step.number)
+        stage.means.add(loss=loss.item(), right=right)
     optimiser.load_averages()
-    save_file(
-        {k: v.contiguous() for k, v in encoder.state_dict().items()},
-        work_dir / "text_encoder.safetensors",
-    )
+    if worker.leads:
+        weights = {name: value.contiguous() for name, value in encoder.state_dict().items()}
+        save_file(weights, work_dir / "text_encoder.safetensors")
 
 
 def _short_examples(

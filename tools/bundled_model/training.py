@@ -1,4 +1,4 @@
-"""What the stages share: processes, mixed-precision optimisation, checkpoints, the progress bar.
+"""What the stages share: processes, mixed-precision optimisation, means for the log.
 
 Weights and activations are bfloat16 where the device multiplies in it, the optimiser's copy is
 float32. On CPUs one process with one thread per core is faster than one process with all cores; on
@@ -8,17 +8,14 @@ Knows nothing of the models.
 
 from __future__ import annotations
 
-import math
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 
@@ -134,12 +131,6 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
-    """Rise linearly to `peak`, then fall along a cosine to a hundredth of it."""
-    fall = 0.505 + 0.495 * math.cos(math.pi * min(1.0, step / steps))
-    return peak * min(1.0, (step + 1) / warmup) * fall
-
-
 def _has_avx512() -> bool:
     return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
@@ -156,43 +147,6 @@ def use_channels_last(model: nn.Module) -> None:
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
-def save_checkpoint(path: Path, step: int, *parts: Optimiser) -> None:
-    """Write the training's whole state, atomically."""
-    partial = path.with_suffix(".partial")
-    torch.save({"step": step, "parts": [part.state_dict() for part in parts]}, partial)
-    partial.replace(path)
-
-
-def load_checkpoint(path: Path, *parts: Optimiser) -> int:
-    """Go back to the state in `path` and return its step; 0 where there is no such file."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    for part, saved in zip(parts, state["parts"], strict=True):
-        part.load_state_dict(saved)
-    return int(state["step"])
-
-
-def steps_with_progress(
-    worker: Worker, stage: str, start: int, steps: int, report: Callable[[], str]
-) -> Iterator[int]:
-    """Yield the remaining steps; the leading process shows a bar with `report()` beside it."""
-    if not worker.leads:
-        yield from range(start, steps)
-        return
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[report]}"),
-    )  # fmt: skip
-    with Progress(*columns) as progress:
-        task = progress.add_task(stage, total=steps, completed=start, report="")
-        for step in range(start, steps):
-            yield step
-            progress.update(task, completed=step + 1, report=report())
-            if (step + 1) % 100 == 0 and not progress.console.is_terminal:
-                progress.console.print(f"{stage} {step + 1}/{steps} {report()}", highlight=False)
-
-
 class RunningMeans:
     """Averages of the last few hundred values of each name."""
 
@@ -205,6 +159,3 @@ class RunningMeans:
 
     def as_dict(self) -> dict[str, float]:
         return {name: round(value, 5) for name, value in self._values.items()}
-
-    def __str__(self) -> str:
-        return " ".join(f"{name} {value:.4f}" for name, value in self._values.items())

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from bundled_model.training import Optimiser, RunningMeans, Worker
+
+from .training import Optimiser, RunningMeans, Worker
 
 CHECKPOINT_SECONDS = 180.0
 LOG_SECONDS = 30.0

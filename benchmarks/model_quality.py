@@ -39,7 +39,12 @@ JUDGE_GOAL, SECONDS_GOAL, MEGABYTES_GOAL = 0.99, 1.0, 24.0
 EXAMPLE_SEEDS, EXAMPLE_GOAL = 10, 0.8
 SHEET_SEED = 77  # of captions that the figures do not use
 SHEET_FILMS = 40
-PICTURED = (*captions.EXAMPLES, "a red balloon rising over the sea", "夜里一条金鱼在海上向左游")
+PICTURED = (
+    *captions.EXAMPLES,
+    "a red balloon rising over the sea",
+    "a big blue ball bouncing on grass",
+    "夜里一条金鱼在海上向左游",
+)
 
 
 def judge_drawings(pipeline: artefact.TextToVideoSDPipeline | None, count: int) -> quality.Tally:
@@ -87,7 +92,7 @@ def write_sheets(
     lines = [f"{number + 1}. {example.text}" for number, example in enumerate(examples)]
     (folder / "captions.txt").write_text("\n".join(lines) + "\n")
     pictured = [artefact.film(pipeline, [text], [0], **settings)[0] for text in PICTURED]  # type: ignore[arg-type]
-    sheet.write_sheet(folder / "films.png", pictured, PICTURED, columns=1, shown=6, font=font)
+    sheet.write_sheet(folder / "films.png", pictured, PICTURED, font=font)
 
 
 def print_table(result: dict[str, object], drawn: quality.Tally, filmed: quality.Tally) -> None:

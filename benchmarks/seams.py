@@ -30,7 +30,7 @@ from reeldrop.render.source import ModelSource, bundled_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 
-from bundled_model import captions, judge, world
+from bundled_model import artefact, captions, judge, world
 
 GOAL = 1.3
 """Upper bound on the ratio."""
@@ -68,8 +68,8 @@ def film(
     """Return a video of each caption, and the median seconds of one."""
     videos, seconds = [], []
     given = {
-        "num_frames": frames, "height": 128, "width": 128, "num_inference_steps": 8,
-        "guidance_scale": 1.5,
+        "num_frames": frames, "height": world.FRAME_SIZE, "width": world.FRAME_SIZE,
+        "num_inference_steps": artefact.STEPS, "guidance_scale": artefact.GUIDANCE,
     }  # fmt: skip
     for number, example in enumerate(examples):
         prompt = Prompt(

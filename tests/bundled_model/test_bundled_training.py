@@ -64,10 +64,18 @@ def test_the_built_encoder_is_the_codec(codec: autoencoder.Codec) -> None:
     assert (latents - codec.encode(images)).std() < 0.03
 
 
+def test_a_codec_survives_the_disk(codec: autoencoder.Codec, tmp_path: Path) -> None:
+    """It is loaded as it was saved."""
+    codec.save(tmp_path / "codec.safetensors")
+    loaded = autoencoder.Codec.load(tmp_path / "codec.safetensors")
+    images = autoencoder.to_images(autoencoder.sample_frames(np.random.default_rng(2), 1, 1))
+    assert torch.equal(codec.encode(images), loaded.encode(images))
+
+
 def test_steps_bring_each_part_nearer(
     codec: autoencoder.Codec, tokenizer: text.CLIPTokenizer
 ) -> None:
-    """Some steps on one batch lower the loss of decoder, text encoder and denoiser."""
+    """Some steps on one batch lower the loss of decoder, text encoder and denoiser; all learn."""
     torch.manual_seed(0)
     rng, book = np.random.default_rng(0), text.Codebook()
     decoder = autoencoder.build_autoencoder(codec).decoder
@@ -79,6 +87,7 @@ def test_steps_bring_each_part_nearer(
     trainee = denoiser.Trainee(denoiser.build_denoiser().eval())
     denoiser.speed_up(trainee.unet)
     noised = batches.with_noise(batches.draw_batch(codec, book, rng, 2, 1), rng, WORKER.device)
+    head = trainee.head.weight.detach().clone()
     losses = {
         decoder: lambda: autoencoder.decoder_loss(decoder, *pictures)[0],
         encoder: lambda: text.text_loss(encoder, book, tokens, specs, empty)[0],
@@ -93,6 +102,7 @@ def test_steps_bring_each_part_nearer(
             optimiser.step(WORKER, 3e-4, step)
             before.append(loss.item())
         assert before[-1] < before[0], type(model).__name__
+    assert not torch.equal(head, trainee.head.weight)
 
 
 def test_fast_temporal_layers_are_equal() -> None:

@@ -19,7 +19,9 @@ from reeldrop.render.renderer import InProcessRenderer
 from reeldrop.render.source import ModelSource, bundled_model
 from structlog.testing import capture_logs
 
-SETTINGS = {"num_frames": 8, "height": 128, "width": 128, "num_inference_steps": 4}
+SETTINGS = {
+    "num_frames": 8, "height": 128, "width": 128, "num_inference_steps": 4, "guidance_scale": 1.0,
+}  # fmt: skip
 
 
 class Bundled:

@@ -1,7 +1,7 @@
 """The world of the bundled model: what exists in it, and how a clip of it is drawn.
 
-Everything is rigid and nearly determined by the `Spec`: things on a fixed
-background, moved along a smooth path with a little jitter. Knows nothing of captions or models.
+Everything is rigid and nearly determined by the `Spec`: things on a fixed background, moved along a
+smooth path with a little jitter. Knows nothing of captions or models.
 """
 
 from __future__ import annotations

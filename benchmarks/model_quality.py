@@ -9,7 +9,8 @@ with ten seeds. A judge that knows the pixels only says what they show; how far 
 is measured on drawn clips, as drawn and after the autoencoder. Prints a table and one line of JSON.
 
 `--sheet FOLDER` writes sheets of 40 more held-out films without captions, the captions as text
-beside them, and the pictures for the documentation.
+beside them, and the picture for the documentation, for which `--font` has to name a font with
+Chinese characters, such as `wqy-microhei.ttc` of the Debian package fonts-wqy-microhei.
 """
 
 from __future__ import annotations

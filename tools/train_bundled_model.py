@@ -2,12 +2,23 @@
 """Train the small text-to-video model that comes with reeldrop.
 
     python tools/train_bundled_model.py --hours 2.8
+    python benchmarks/model_quality.py --model build/bundled_model/model
 
-Draws its own clips and uses every CPU core or a CUDA device. Each stage has a share of the hours,
-to which its learning rate is bound. Stopped or killed, the same command takes up from the last
-checkpoint, at most three minutes back. `log.jsonl` in the work directory has the losses every half
-a minute, and ten times what a judge says of 24 held-out captions. `--hours 0.05` goes through all
-stages, to try the command out; its result is of no use.
+The first trains, the second measures. The first once more, with `--out
+daemon/reeldrop/bundled_model`, only puts what was trained into the place of what is shipped.
+
+Draws its own clips and uses every CPU core, at most eight, or a CUDA device. Each stage has a share
+of the hours, to which its learning rate is bound. They are hours of processor time of one process:
+other work on the machine delays the training but does not shorten it. A CPU without AVX-512 trains
+in float32 and needs more of them for the same number of steps.
+
+Stopped or killed, the same command takes up from the last checkpoint, at most three minutes back.
+What is done has a file `STAGE.done` in the work directory and is not repeated; to train a stage
+for longer, delete that file and give more hours. `log.jsonl` has the losses every half a minute,
+and ten times what a judge says of 24 held-out captions.
+
+`--hours 0.05 --work-dir build/trial --out build/trial/model` goes through all stages, to try the
+command out; its result is of no use.
 """
 
 from __future__ import annotations

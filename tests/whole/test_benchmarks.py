@@ -18,6 +18,7 @@ import full_size_model
 import intake
 import latency
 import long_video
+import model_quality
 import numpy as np
 import on_a_gpu
 import order
@@ -300,6 +301,23 @@ def test_the_true_shape_has_the_true_work() -> None:
     assert 0.62 == round(decoding.get_total_flops() / 1e12, 2)
 
 
+def test_the_bundled_model_is_held_to_each_of_its_goals() -> None:
+    """Each that is just reached is not missed; a little less, or a little slower, is."""
+    filmed = dict(model_quality.GOALS)
+    reached: dict[str, object] = {
+        "filmed": filmed, "drawn": {"all": model_quality.JUDGE_GOAL}, "seeds": 10,
+        "examples": {"a line": 8}, "seconds": model_quality.SECONDS_GOAL,
+        "megabytes": model_quality.MEGABYTES_GOAL,
+    }  # fmt: skip
+    assert [] == model_quality.missed(reached)
+    for name, goal in filmed.items():
+        below = {**reached, "filmed": {**filmed, name: goal - 0.001}}
+        assert [name] == model_quality.missed(below)
+    worse = {"drawn": {"all": 0.98}, "examples": {"a line": 7}, "seconds": 1.01, "megabytes": 24.1}
+    names = [model_quality.missed({**reached, key: value}) for key, value in worse.items()]
+    assert [["judge"], ["a line"], ["seconds"], ["megabytes"]] == names
+
+
 def test_no_convolution_is_left_at_zeros() -> None:
     """The last convolution of a temporal layer begins at zero, which makes all frames equal."""
     torch.manual_seed(0)
@@ -325,6 +343,7 @@ def temporal_weights(unet: UNet3DConditionModel) -> Sequence[float]:
         compiling,
         script_loop,
         seams,
+        model_quality,
         full_size_model,
         on_a_gpu,
         time_left,

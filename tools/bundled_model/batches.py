@@ -14,6 +14,7 @@ from . import autoencoder, schedule, text, world
 EMPTY_SHARE = 0.08
 THING_WEIGHT = 8.0
 PLACE_SCALE = (1.0, 0.35, 0.35)
+HARD_THINGS, HARD_SHARE = ("surfer", "knight", "rider"), 0.35  # of many colours and small parts
 USUAL_STEPS, OTHER_STEPS, OTHER_SHARE = 6, (3, 16), 0.4  # of the sampler; 3 to 15 where others
 
 
@@ -35,7 +36,7 @@ def draw_batch(
     codec: autoencoder.Codec, book: text.Codebook, rng: np.random.Generator, frames: int, clips: int
 ) -> Batch:
     """Draw specs, their codes and clips; single frames come from anywhere in a clip."""
-    specs = [world.sample_spec(rng) for _ in range(clips)]
+    specs = [_draw_spec(rng) for _ in range(clips)]
     latents, weights, places = [], [], []
     for spec in specs:
         path, progress = _draw_path(spec, rng, frames)
@@ -49,6 +50,14 @@ def draw_batch(
         torch.from_numpy(np.stack(places)),
         book.states(specs, rng, EMPTY_SHARE),
     )
+
+
+def _draw_spec(rng: np.random.Generator) -> world.Spec:
+    spec = world.sample_spec(rng)
+    hard = rng.random() < HARD_SHARE
+    while hard and spec.thing not in HARD_THINGS:
+        spec = world.sample_spec(rng)
+    return spec
 
 
 def _draw_path(

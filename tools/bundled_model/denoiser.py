@@ -131,7 +131,7 @@ def denoising_loss(
     dtype = trainee.head.weight.dtype
     clean, places = trainee(noised.to(dtype), timesteps, batch.codes.to(dtype))
     squares = (clean.float() - batch.latents).pow(2)
-    urgency = (1 / sigma.pow(2)).clamp(max=2.0)
+    urgency = (1 / sigma.pow(2)).clamp(max=3.0)
     loss = (squares * batch.weights * urgency).mean() / batch.weights.mean()
     thing = (squares * (batch.weights - 1)).mean() / (batch.weights - 1).mean()
     place = (places.float() - batch.places).pow(2).mean()

@@ -14,7 +14,8 @@ in float32 and needs more of them for the same number of steps.
 
 Stopped or killed, the same command takes up from the last checkpoint, at most three minutes back.
 What is done has a file `STAGE.done` in the work directory and is not repeated; to train a stage
-for longer, delete that file and give more hours. `log.jsonl` has the losses every half a minute,
+for longer, delete that file and give more hours. `finish` belongs to the denoiser that it follows:
+after a better one, delete `finish.checkpoint`, too. `log.jsonl` has the losses every half a minute,
 and ten times what a judge says of 24 held-out captions.
 
 `--hours 0.05 --work-dir build/trial --out build/trial/model` goes through all stages, to try the
@@ -27,11 +28,11 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from bundled_model import artefact, autoencoder, denoiser, quality, text, training
+from bundled_model import artefact, autoencoder, denoiser, finish, quality, text, training
 
 ROOT = Path(__file__).resolve().parent.parent
 DECODER_BATCH, TEXT_BATCH = 16, 96
-DECODER_SEED, TEXT_SEED, DENOISER_SEED = 1, 2, 3
+DECODER_SEED, TEXT_SEED, DENOISER_SEED, FINISH_SEED = 1, 2, 3, 4
 
 
 def make_codec(work_dir: Path, seconds: float) -> None:
@@ -56,12 +57,18 @@ def make_denoiser(work_dir: Path, seconds: float) -> None:
     training.run_workers(denoiser.train_denoiser, work_dir, seconds, DENOISER_SEED, quality.check)
 
 
+def make_finish(work_dir: Path, seconds: float) -> None:
+    """Train the decoder further, on what the denoiser films."""
+    training.run_workers(finish.train_on_films, work_dir, seconds, DECODER_BATCH, FINISH_SEED)
+
+
 # Each stage with its share of the time. The codec is fitted once and takes what it takes.
 STAGES: dict[str, tuple[Callable[[Path, float], None], float]] = {
     "codec": (make_codec, 0.02),
     "text": (make_text, 0.05),
     "decoder": (make_decoder, 0.20),
-    "denoiser": (make_denoiser, 0.73),
+    "denoiser": (make_denoiser, 0.67),
+    "finish": (make_finish, 0.06),
 }
 
 

@@ -141,7 +141,9 @@ def test_the_schedule_ends_in_pure_noise() -> None:
 def test_films_go_the_sampler_s_way_and_new_ones_follow(codec: autoencoder.Codec) -> None:
     """A model that is always right takes noise to its goal; then the next film begins."""
     rng, book = np.random.default_rng(1), text.Codebook()
-    films = batches.Films(lambda rng: batches.draw_batch(codec, book, rng, 2, 1), WORKER.device)
+    films = batches.Films(
+        lambda rng: batches.draw_batch(codec, book, rng, world.NUM_FRAMES, 1), WORKER.device
+    )
     goal, timesteps, latents = films.take(rng, 2)
     assert timesteps.tolist() == [999, 999]
     assert abs(float(latents.std()) - 1) < 0.05

@@ -33,13 +33,18 @@ class Batch:
 
 
 def draw_batch(
-    codec: autoencoder.Codec, book: text.Codebook, rng: np.random.Generator, frames: int, clips: int
+    codec: autoencoder.Codec,
+    book: text.Codebook,
+    rng: np.random.Generator,
+    frames: int,
+    clips: int,
+    jitter: float = world.JITTER,
 ) -> Batch:
     """Draw specs, their codes and clips; single frames come from anywhere in a clip."""
-    specs = [_draw_spec(rng) for _ in range(clips)]
+    specs = [draw_spec(rng) for _ in range(clips)]
     latents, weights, places = [], [], []
     for spec in specs:
-        path, progress = _draw_path(spec, rng, frames)
+        path, progress = _draw_path(spec, rng, frames, jitter)
         masks = world.coverage(spec, path)
         latents.append(codec.encode_frames(world.paint(spec, path)))
         weights.append(1 + THING_WEIGHT * _touched_cells(masks))
@@ -52,7 +57,8 @@ def draw_batch(
     )
 
 
-def _draw_spec(rng: np.random.Generator) -> world.Spec:
+def draw_spec(rng: np.random.Generator) -> world.Spec:
+    """Draw a combination that the training may see; the hard things more often."""
     spec = world.sample_spec(rng)
     hard = rng.random() < HARD_SHARE
     while hard and spec.thing not in HARD_THINGS:
@@ -61,11 +67,11 @@ def _draw_spec(rng: np.random.Generator) -> world.Spec:
 
 
 def _draw_path(
-    spec: world.Spec, rng: np.random.Generator, frames: int
+    spec: world.Spec, rng: np.random.Generator, frames: int, jitter: float
 ) -> tuple[world.Track, world.Floats]:
     """Return a clip's path, or one place on a wide one, and the progress through the clip."""
     if frames > 1:
-        path = world.track(spec, frames, rng)
+        path = world.track(spec, frames, rng, jitter)
         return path, np.linspace(-1, 1, frames, dtype=np.float32)
     path = world.track(spec, world.NUM_FRAMES, rng, world.WIDE_JITTER)
     chosen = rng.integers(len(path.x), size=1)
@@ -107,56 +113,62 @@ def _moved(batch: Batch, device: torch.device) -> Batch:
     return Batch(*(part.to(device) for part in batch.parts()))
 
 
+class Film:
+    """A clip on the sampler's way from noise."""
+
+    def __init__(self, rng: np.random.Generator, device: torch.device) -> None:
+        self._scheduler = schedule.build_scheduler()
+        other = rng.random() < OTHER_SHARE
+        self._scheduler.set_timesteps(int(rng.integers(*OTHER_STEPS)) if other else USUAL_STEPS)
+        self._step = 0
+        size = autoencoder.LATENT_SIZE
+        shape = 1, autoencoder.LATENT_CHANNELS, world.NUM_FRAMES, size, size
+        noise = rng.standard_normal(shape, dtype=np.float32)
+        self.latents = torch.from_numpy(noise).to(device)
+
+    def is_done(self) -> bool:
+        """Return whether the noise is gone."""
+        return self._step == len(self._scheduler.timesteps)
+
+    def timestep(self) -> Tensor:
+        """Return how noisy the latents are now."""
+        return self._scheduler.timesteps[self._step].to(self.latents.device)
+
+    def go_on(self, clean: Tensor) -> None:
+        """Take a step towards the clean latents that the model says."""
+        timestep = self._scheduler.timesteps[self._step]
+        self.latents = self._scheduler.step(clean, timestep, self.latents, return_dict=False)[0]
+        self._step += 1
+
+
 class Films:
     """Clips on the sampler's way: each time they are taken, they are a step of the sampler on.
 
     A model that is trained on clean clips with noise alone never sees what it is given when it
     films: clips that it made itself, softer ones, with noise. Here it does, at no cost: what a step
-    of the training computes is what the sampler goes on with.
+    of the training computes is what the sampler goes on with. The clips to become have to follow
+    from their specs alone: with jitter, of which the noise says nothing, all outlines get blurred.
     """
 
     def __init__(self, draw: Callable[[np.random.Generator], Batch], device: torch.device) -> None:
         self._draw, self._device = draw, device
-        self._films: list[_Film] = []
+        self._films: list[tuple[Batch, Film]] = []
 
     def take(self, rng: np.random.Generator, clips: int) -> tuple[Batch, Tensor, Tensor]:
         """Return the clips as they should become, the timesteps, and the latents as they are."""
-        self._films = [film for film in self._films if not film.is_done()]
+        self._films = [pair for pair in self._films if not pair[1].is_done()]
         while len(self._films) < clips:
-            self._films.append(_Film(_moved(self._draw(rng), self._device), rng))
-        films = self._films[:clips]
-        parts = zip(*(film.goal.parts() for film in films), strict=True)
+            goal = _moved(self._draw(rng), self._device)
+            self._films.append((goal, Film(rng, self._device)))
+        some = self._films[:clips]
+        parts = zip(*(goal.parts() for goal, _ in some), strict=True)
         return (
             Batch(*(torch.cat(part) for part in parts)),
-            torch.stack([film.timestep() for film in films]),
-            torch.cat([film.latents for film in films]),
+            torch.stack([film.timestep() for _, film in some]),
+            torch.cat([film.latents for _, film in some]),
         )
 
     def go_on(self, clean: Tensor) -> None:
         """Take each clip that was taken last a step on with what the model says it should be."""
-        for film, part in zip(self._films, clean.split(1), strict=False):
+        for (_, film), part in zip(self._films, clean.split(1), strict=False):
             film.go_on(part)
-
-
-class _Film:
-    """One clip on the sampler's way: a batch of one, and what has become of its noise."""
-
-    def __init__(self, goal: Batch, rng: np.random.Generator) -> None:
-        self.goal = goal
-        self._scheduler = schedule.build_scheduler()
-        other = rng.random() < OTHER_SHARE
-        self._scheduler.set_timesteps(int(rng.integers(*OTHER_STEPS)) if other else USUAL_STEPS)
-        self._step = 0
-        noise = rng.standard_normal(goal.latents.shape, dtype=np.float32)
-        self.latents = torch.from_numpy(noise).to(goal.latents.device)
-
-    def is_done(self) -> bool:
-        return self._step == len(self._scheduler.timesteps)
-
-    def timestep(self) -> Tensor:
-        return self._scheduler.timesteps[self._step].to(self.latents.device)
-
-    def go_on(self, clean: Tensor) -> None:
-        timestep = self._scheduler.timesteps[self._step]
-        self.latents = self._scheduler.step(clean, timestep, self.latents, return_dict=False)[0]
-        self._step += 1

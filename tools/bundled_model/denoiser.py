@@ -162,7 +162,8 @@ def train_denoiser(
     optimiser = training.Optimiser(trainee.parameters(), ema_decay=0.998, weight_decay=0.01)
     stage = budget.Stage(worker, work_dir, "denoiser", seconds, optimiser)
     films = batches.Films(
-        lambda rng: batches.draw_batch(codec, book, rng, world.NUM_FRAMES, 1), worker.device
+        lambda rng: batches.draw_batch(codec, book, rng, world.NUM_FRAMES, 1, jitter=0.0),
+        worker.device,
     )
     checked = 0.0
 

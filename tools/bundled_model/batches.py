@@ -150,25 +150,32 @@ class Films:
     from their specs alone: with jitter, of which the noise says nothing, all outlines get blurred.
     """
 
-    def __init__(self, draw: Callable[[np.random.Generator], Batch], device: torch.device) -> None:
-        self._draw, self._device = draw, device
+    def __init__(
+        self, draw: Callable[[np.random.Generator], Batch], device: torch.device, kept: int = 16
+    ) -> None:
+        self._draw, self._device, self._kept = draw, device, kept
         self._films: list[tuple[Batch, Film]] = []
+        self._taken: list[Film] = []
 
     def take(self, rng: np.random.Generator, clips: int) -> tuple[Batch, Tensor, Tensor]:
-        """Return the clips as they should become, the timesteps, and the latents as they are."""
+        """Return the clips as they should become, the timesteps, and the latents as they are.
+
+        They are any of the `kept` ones, so that steps that follow each other see different clips.
+        """
         self._films = [pair for pair in self._films if not pair[1].is_done()]
-        while len(self._films) < clips:
+        while len(self._films) < max(self._kept, clips):
             goal = _moved(self._draw(rng), self._device)
             self._films.append((goal, Film(rng, self._device)))
-        some = self._films[:clips]
+        some = [self._films[k] for k in rng.choice(len(self._films), clips, replace=False)]
+        self._taken = [film for _, film in some]
         parts = zip(*(goal.parts() for goal, _ in some), strict=True)
         return (
             Batch(*(torch.cat(part) for part in parts)),
-            torch.stack([film.timestep() for _, film in some]),
-            torch.cat([film.latents for _, film in some]),
+            torch.stack([film.timestep() for film in self._taken]),
+            torch.cat([film.latents for film in self._taken]),
         )
 
     def go_on(self, clean: Tensor) -> None:
         """Take each clip that was taken last a step on with what the model says it should be."""
-        for (_, film), part in zip(self._films, clean.split(1), strict=False):
+        for film, part in zip(self._taken, clean.split(1), strict=True):
             film.go_on(part)

@@ -23,8 +23,8 @@ PROMPTS = (
     "Darth vader surfing in waves",
 )
 SEEDS = (3, 4, 5)
-STEPS = 5
-FRAMES = 6
+STEPS = 3
+FRAMES = 4
 BT709 = (0.2126, 0.7152, 0.0722)
 
 

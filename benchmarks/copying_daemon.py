@@ -2,12 +2,14 @@
 
 Its arguments are the folder for the copies, the folders, and after `--` those of `reeldrop`. A
 state is copied once, however many changes find it: before and after an fsync, files are the same.
+So are states that differ in the drawn part of a temporary name, or in what a log says.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from typing import Any
 from reeldrop.base import durable
 from reeldrop.commands import cli
 
+DRAWN = re.compile("[0-9a-f]{16}")
 CHANGES = ("rename", "replace", "link", "unlink", "fsync", "mkdir", "rmdir")
 
 
@@ -46,7 +49,10 @@ def state(folders: Sequence[Path]) -> list[tuple[str, bytes | None]]:
     """Return all paths below folders, and the bytes of files; not the status, which has times."""
     paths = (path for folder in folders for path in [folder, *folder.rglob("*")])
     return [
-        (str(path), path.read_bytes() if path.is_file() else None)
+        (
+            DRAWN.sub("", str(path)),
+            path.read_bytes() if path.is_file() and path.suffix != ".log" else None,
+        )
         for path in paths
         if not path.name.startswith("status.") and path.exists()
     ]

@@ -15,11 +15,13 @@ from bundled_model import (
     budget,
     captions,
     denoiser,
+    finish,
     schedule,
     text,
     training,
     world,
 )
+from safetensors.torch import save_file
 
 WORKER = training.Worker(0, 1, torch.device("cpu"))
 
@@ -170,6 +172,35 @@ def test_a_film_of_a_model_that_is_right_becomes_what_it_should(codec: autoencod
         film.go_on(goal)
     assert distances == sorted(distances, reverse=True)
     assert torch.allclose(goal, film.latents, atol=1e-4)
+
+
+def test_at_the_end_the_decoder_learns_from_films(
+    codec: autoencoder.Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames as the denoiser leaves them are in the batches; the encoder stays as it was built."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    compute = autoencoder.decoder_loss
+
+    def note(
+        decoder: torch.nn.Module, images: torch.Tensor, latents: torch.Tensor
+    ) -> tuple[torch.Tensor, float]:
+        seen.append((images, latents))
+        return compute(decoder, images, latents)
+
+    monkeypatch.setattr(autoencoder, "decoder_loss", note)
+    codec.save(tmp_path / "codec.safetensors")
+    before = autoencoder.build_autoencoder(codec).state_dict()
+    save_file({k: v.contiguous() for k, v in before.items()}, tmp_path / "vae.safetensors")
+    unet = denoiser.build_denoiser().state_dict()
+    save_file({k: v.contiguous() for k, v in unet.items()}, tmp_path / "unet.safetensors")
+    finish.train_on_films(WORKER, tmp_path, seconds=0.01, batch=8, seed=4)
+    ((images, latents),) = seen  # a step, and the time is over
+    away = (codec.encode(images.cpu()) - latents).flatten(1).pow(2).mean(1)
+    assert (away > 0.3).tolist() == [True] * 6 + [False] * 2  # that denoiser knows nothing
+    after = autoencoder.load_autoencoder(tmp_path).state_dict()
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed
+    assert all(key.startswith("decoder.") for key in changed)
 
 
 def _stage(folder: Path, seconds: float) -> tuple[torch.nn.Linear, budget.Stage]:

@@ -166,7 +166,9 @@ def test_a_daemon_whose_spool_is_deleted_goes_on(site: Site, daemon: Callable[..
     """The daemon continues to claim files; a second daemon is refused as before."""
     running = daemon()
     running.wait_for("ready")
+    running.process.send_signal(signal.SIGSTOP)  # lest it write into what is being deleted
     shutil.rmtree(site.spool)
+    running.process.send_signal(signal.SIGCONT)
     running.wait_for("lock_recreated")
     site.drop("a.txt", "a horse")
     running.wait_for("job_ended")

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline, TextToVideoSDPipeline
 
 from . import autoencoder, denoiser, schedule, text, world
 
-STEPS = 6
+STEPS = schedule.STEPS
 GUIDANCE = 1.0
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 

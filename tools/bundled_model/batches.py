@@ -15,7 +15,7 @@ EMPTY_SHARE = 0.08
 THING_WEIGHT = 8.0
 PLACE_SCALE = (1.0, 0.35, 0.35)
 HARD_THINGS, HARD_SHARE = ("surfer", "knight", "rider"), 0.35  # of many colours and small parts
-USUAL_STEPS, OTHER_STEPS, OTHER_SHARE = 6, (3, 16), 0.4  # of the sampler; 3 to 15 where others
+OTHER_STEPS, OTHER_SHARE = (3, 16), 0.4  # films of 3 to 15 steps instead of the usual number
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,6 @@ def _touched_cells(masks: world.Floats) -> world.Floats:
     return touched
 
 
-def add_noise(batch: Batch, timesteps: Tensor, noise: Tensor) -> Tensor:
-    """Return the batch's latents with as much noise as the timesteps say."""
-    alpha, sigma = (
-        s.to(timesteps.device)[timesteps].view(-1, 1, 1, 1, 1) for s in schedule.signal_and_noise()
-    )
-    return alpha * batch.latents + sigma * noise
-
-
 def with_noise(
     batch: Batch, rng: np.random.Generator, device: torch.device
 ) -> tuple[Batch, Tensor, Tensor]:
@@ -104,9 +96,10 @@ def with_noise(
     clips = len(batch.latents)
     spread = (np.arange(clips) + rng.random(clips)) / clips
     timesteps = torch.from_numpy((spread**0.65 * 1000).astype(np.int64)).clamp(max=999)
+    alpha, sigma = (part[timesteps].view(-1, 1, 1, 1, 1) for part in schedule.signal_and_noise())
     noise = torch.from_numpy(rng.standard_normal(batch.latents.shape, dtype=np.float32))
-    moved, timesteps = _moved(batch, device), timesteps.to(device)
-    return moved, timesteps, add_noise(moved, timesteps, noise.to(device))
+    noised = alpha * batch.latents + sigma * noise
+    return _moved(batch, device), timesteps.to(device), noised.to(device)
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
@@ -119,7 +112,7 @@ class Film:
     def __init__(self, rng: np.random.Generator, device: torch.device) -> None:
         self._scheduler = schedule.build_scheduler()
         other = rng.random() < OTHER_SHARE
-        self._scheduler.set_timesteps(int(rng.integers(*OTHER_STEPS)) if other else USUAL_STEPS)
+        self._scheduler.set_timesteps(int(rng.integers(*OTHER_STEPS)) if other else schedule.STEPS)
         self._step = 0
         size = autoencoder.LATENT_SIZE
         shape = 1, autoencoder.LATENT_CHANNELS, world.NUM_FRAMES, size, size

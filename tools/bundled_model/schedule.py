@@ -7,6 +7,8 @@ from functools import cache
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
+STEPS = 6  # of the sampler, if nothing else is said
+
 
 def build_scheduler() -> DPMSolverMultistepScheduler:
     """Return the scheduler that the denoiser is trained for."""

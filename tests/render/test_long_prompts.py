@@ -21,6 +21,7 @@ from reeldrop.base.translated import Translated
 from reeldrop.commands import check as checking
 from reeldrop.commands import check_file
 from reeldrop.config.config import load
+from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.render import chunks, pipeline, rendering, unread
 from reeldrop.render.loaded import LoadedPipeline
 from reeldrop.render.renderer import InProcessRenderer
@@ -213,6 +214,13 @@ def test_a_second_text_encoder_reads_its_own_text(tmp_path: Path) -> None:
     both = pipeline.load(replace(loaded.source, reads_weights=True))
     with pytest.raises(Unrenderable, match="prompt_2 has no place beside long_prompt"):
         render(both, second)
+    settings = {"prompt": "a horse", "negative_prompt_2": "grass", "fps": 8.0}
+    assert ModelRules("m", loaded.capabilities, {}, {}).resolve(settings)
+    with pytest.raises(SettingsRefused) as caught:
+        ModelRules("m", both.capabilities, {}, {}).resolve(settings)
+    [fault] = caught.value.faults
+    assert "negative_prompt_2" == fault.key
+    assert "no text encoder of this profile reads" in fault.problem
 
 
 @pytest.mark.parametrize("key", ["long_prompt", "prompt_syntax"])

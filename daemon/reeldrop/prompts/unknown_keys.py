@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from reeldrop.base.escaping import short
+from reeldrop.base.translated import SECOND
 from reeldrop.base.yaml_faults import quoted
 from reeldrop.prompts import other_names
 from reeldrop.prompts.wording import SURELY, did_you_mean, near
@@ -34,6 +35,9 @@ class Unknown:
     def explain(self, key: str) -> tuple[str, str]:
         """Return what is wrong with a key, and the remedy."""
         problem = f"unknown key '{short(key)}'"
+        if key in SECOND:
+            remedy = "write it into `prompt` or `negative_prompt`, or name another model"
+            return "no text encoder of this profile reads a text of its own", remedy
         remedy = self._meant(key, key)
         if remedy is not None:
             return problem, remedy

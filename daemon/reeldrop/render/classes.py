@@ -146,6 +146,8 @@ _ONLY_WITH_A_PICTURE = frozenset(
     {"frame_index", "strength", "denoise_strength", "image_cond_noise_scale"}
 )
 
+_UNREAD_TEXTS = frozenset({"prompt_2", "negative_prompt_2"})  # both encoders get the first ones
+
 _HELIOS = Kind(
     grids=_helios,
     defaults=lambda _pipe: {"num_frames": 129},  # its own, 132, makes 129
@@ -184,9 +186,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "HunyuanVideo15Pipeline": Kind(defaults=_hunyuan15_size, renders_alone=True, around=_no_marks),
     "HunyuanVideoImageToVideoPipeline": Kind(
-        around=_no_marks, reads_second=False, pictures=_NEEDED, drops=_hunyuan_drops
+        around=_no_marks, hidden=_UNREAD_TEXTS, pictures=_NEEDED, drops=_hunyuan_drops
     ),
-    "HunyuanVideoPipeline": Kind(around=_no_marks, reads_second=False),
+    "HunyuanVideoPipeline": Kind(around=_no_marks, hidden=_UNREAD_TEXTS),
     "Kandinsky5I2VPipeline": Kind(
         grids=_kandinsky_with_picture,
         defaults=lambda _pipe: {"negative_prompt": _UNWANTED_BY_KANDINSKY},

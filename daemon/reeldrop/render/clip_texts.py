@@ -8,11 +8,14 @@ of 1 changes no bit. The pooled embedding is that of the first chunk.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from reeldrop.base.job import Capabilities
+from reeldrop.base.translated import SECOND
 from reeldrop.render import chunks
 from reeldrop.render.chunks import Chunk, Reader
 from reeldrop.speed.texts import Texts, encoded
@@ -28,6 +31,17 @@ def encoder(pipe: Any, source: ModelSource) -> ClipTexts | None:
     if not (source.reads_chunks or source.reads_weights):
         return None
     return ClipTexts(pipe, chunks.reader(source, pipe.tokenizer))
+
+
+def readable(capabilities: Capabilities, source: ModelSource) -> Capabilities:
+    """Return a pipeline's capabilities without texts that have no place beside embeddings."""
+    if not (source.reads_chunks or source.reads_weights):
+        return capabilities
+    settings, defaults = dict(capabilities.settings), dict(capabilities.defaults)
+    for key in SECOND:
+        settings.pop(key, None)
+        defaults.pop(key, None)
+    return dataclasses.replace(capabilities, settings=settings, defaults=defaults)
 
 
 def reader_of(texts: Texts | None) -> Reader | None:

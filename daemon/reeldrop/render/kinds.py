@@ -59,8 +59,8 @@ class Kind:
     grids: the possible values of a setting, where its attributes don't tell
     size_multiple: height and width are multiples of this and of what its attributes tell
     defaults: of settings whose default in the call is None, or would be changed by the pipeline
-    hidden: arguments that prompts can't set, because `grids` would no longer hold, or because they
-        only matter with a picture
+    hidden: arguments that prompts can't set, because `grids` would no longer hold, because they
+        only matter with a picture, or because its call takes them but does not use them
     renders_alone: in a batch a prompt would give another video, or batches are not possible
     draws: whether it draws from torch's global generator: then it is not batched, and not compiled,
         because a compiler in another thread resets that generator
@@ -68,7 +68,6 @@ class Kind:
     tiles: its VAE always decodes in tiles
     reads: how many tokens of a text it reads, where no argument tells
     around: how many of these are not the text's: marks and templates
-    reads_second: whether its second text encoder reads `prompt_2`, where its call takes that
     pictures: call arguments that are pictures, and whether each is required
     last_image: whether a picture of the last frame is required; None if it takes none
     pairs: a list of pictures has one for each prompt; else prompts with pictures are rendered alone
@@ -91,7 +90,6 @@ class Kind:
     tiles: bool = False
     reads: int | None = None
     around: Callable[[Any], int] | None = None
-    reads_second: bool = True
     pictures: Mapping[str, bool] = field(default_factory=dict)
     last_image: Callable[[Any], bool | None] = _none
     pairs: bool = False

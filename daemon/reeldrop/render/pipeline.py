@@ -70,7 +70,8 @@ def load(
     pipe, wanted_dtypes = _from_pretrained(source, folder, unavailable)
     parts.set_up(pipe, source)
     loras.put_on(pipe, source, files, call)
-    capabilities = windows.with_windows(describe(pipe, source.name), pipe, source)
+    capabilities = clip_texts.readable(describe(pipe, source.name), source)
+    capabilities = windows.with_windows(capabilities, pipe, source)
     pipe.set_progress_bar_config(disable=True)
     split.require_heads(pipe, source)
     if join is not None:

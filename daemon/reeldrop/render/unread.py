@@ -34,8 +34,6 @@ def _of_text(loaded: LoadedPipeline, prompt: Prompt, key: str) -> str:
     if not rendering.reads_texts(loaded.pipe):
         return text
     if key in SECOND:
-        if not kind_of(type(loaded.pipe)).reads_second:
-            return text
         tokenizer = getattr(loaded.pipe, "tokenizer_2", None)
         return _end(tokenizer, text, getattr(tokenizer, "model_max_length", None))
     kept = loaded.fast_path.texts

@@ -36,8 +36,8 @@ class Unknown:
         """Return what is wrong with a key, and the remedy."""
         problem = f"unknown key '{short(key)}'"
         if key in SECOND:
-            remedy = "write it into `prompt` or `negative_prompt`, or name another model"
-            return "no text encoder of this profile reads a text of its own", remedy
+            problem = "no text encoder of this profile reads a text of its own"
+            return problem, "write it into `prompt` or `negative_prompt`, or name another model"
         remedy = self._meant(key, key)
         if remedy is not None:
             return problem, remedy

@@ -48,6 +48,14 @@ class Codec:
         latents = self.encode(to_images(frames.reshape(-1, *frames.shape[-3:])))
         return latents.reshape(*frames.shape[:-3], *latents.shape[1:])
 
+    def importance(self) -> Tensor:
+        """Return how much an error in each latent counts: half way to its size in pixels.
+
+        (LATENT_CHANNELS,), the mean is 1
+        """
+        in_pixels = 1 / self.bases[-1].norm(dim=1)
+        return in_pixels / in_pixels.mean()
+
     def save(self, path: Path) -> None:
         bases = {f"basis.{level}": basis.contiguous() for level, basis in enumerate(self.bases)}
         save_file({**bases, "offset": self.offset}, path)

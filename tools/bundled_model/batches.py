@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import autoencoder, schedule, text, world
+from . import autoencoder, schedule, world
 
-EMPTY_SHARE = 0.08
 THING_WEIGHT = 8.0
 PLACE_SCALE = (1.0, 0.35, 0.35)
-HARD_THINGS, HARD_SHARE = ("surfer", "knight", "rider"), 0.35  # of many colours and small parts
+HARD_THINGS, HARD_SHARE = ("surfer", "knight", "rider", "kite", "bird"), 0.4  # of small parts
 OTHER_STEPS, OTHER_SHARE = (3, 16), 0.4  # films of 3 to 15 steps instead of the usual number
 
 
@@ -25,16 +24,20 @@ class Batch:
     latents: Tensor  # (clips, LATENT_CHANNELS, frames, LATENT_SIZE, LATENT_SIZE)
     weights: Tensor  # (clips, 1, frames, LATENT_SIZE, LATENT_SIZE): larger where the thing is
     places: Tensor  # (clips, frames, 3): progress through the clip, x, y; each about -1..1
-    codes: Tensor  # (clips, MAX_TOKENS, text.WIDTH)
+    codes: Tensor  # (clips, tokens, text.WIDTH)
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return what it consists of, in order."""
         return self.latents, self.weights, self.places, self.codes
 
 
+States = Callable[[list[world.Spec], np.random.Generator], Tensor]
+"""Returns the text encoder's states for some specs."""
+
+
 def draw_batch(
     codec: autoencoder.Codec,
-    book: text.Codebook,
+    states: States,
     rng: np.random.Generator,
     frames: int,
     clips: int,
@@ -53,7 +56,7 @@ def draw_batch(
         torch.stack(latents).transpose(1, 2),
         torch.from_numpy(np.stack(weights))[:, None],
         torch.from_numpy(np.stack(places)),
-        book.states(specs, rng, EMPTY_SHARE),
+        states(specs, rng),
     )
 
 
@@ -140,7 +143,8 @@ class Films:
     A model that is trained on clean clips with noise alone never sees what it is given when it
     films: clips that it made itself, softer ones, with noise. Here it does, at no cost: what a step
     of the training computes is what the sampler goes on with. The clips to become have to follow
-    from their specs alone: with jitter, of which the noise says nothing, all outlines get blurred.
+    from their codes alone: with jitter, of which the noise says nothing, all outlines get blurred,
+    and the losses of clips for the empty text would outweigh all others.
     """
 
     def __init__(

@@ -84,7 +84,8 @@ def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
     return options[rng.integers(len(options))]
 
 
-def _language(rng: np.random.Generator) -> Language:
+def draw_language(rng: np.random.Generator) -> Language:
+    """Draw one of the two."""
     return CHINESE if rng.random() < 0.5 else ENGLISH
 
 
@@ -190,7 +191,7 @@ def plain_caption(spec: Spec, language: Language = ENGLISH) -> str:
 def sample_example(rng: np.random.Generator) -> Example:
     """Draw a caption as people may type it, and what it stands for; never a held-out spec."""
     while True:
-        kind, language = rng.random(), _language(rng)
+        kind, language = rng.random(), draw_language(rng)
         if kind < 0.03:
             example = Example(_strange_words(rng, language), DEFAULT)
         elif kind < 0.08:

@@ -1,15 +1,16 @@
 """The denoiser: a UNet3DConditionModel that predicts a clip's clean latents from noised ones.
 
 Trained first on single frames, then on short clips, then on whole ones. Predicting the clean clip
-(not the noise) suits a model this narrow: clips lie on a small manifold, noise does not. At the end
-most clips are not drawn and noised but come the way they come when a film is made: what the model
-is given at a step is what it made of the steps before, so that it learns to mend its own mistakes.
+(not the noise) suits a model this narrow: clips lie on a small manifold, noise does not. Most whole
+clips are not drawn and noised but come the way they come when a film is made: what the model is
+given at a step is what it made of the steps before, so that it learns to mend its own mistakes.
 """
 
 from __future__ import annotations
 
+import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,8 +80,9 @@ class Plan:
 
 
 FRAMES_PER_STEP = 64
-SINGLES_UNTIL, SHORT_UNTIL, DRAWN_UNTIL = 0.12, 0.5, 0.65  # shares of the stage's time
-FILMED_SHARE = 0.75  # of the whole clips, from then on
+SINGLES_UNTIL, SHORT_UNTIL = 0.12, 0.5  # shares of the stage's time
+FILMED_SHARE = 0.9  # of the whole clips
+EMPTY_SHARE = 0.08  # of the drawn clips: their captions are empty
 PEAK_RATE = 1e-3
 CHECK_EVERY = 0.1  # of the time: a judgement for the log
 
@@ -94,7 +96,7 @@ def plan_step(step: budget.Step, seed: int) -> Plan:
         frames = 8
     else:
         frames = 16 if dice < 0.8 else 8 if dice < 0.9 else 24 if dice < 0.96 else 32
-    filmed = frames == world.NUM_FRAMES and step.share >= DRAWN_UNTIL and other_dice < FILMED_SHARE
+    filmed = frames == world.NUM_FRAMES and other_dice < FILMED_SHARE
     return Plan(frames, max(1, FRAMES_PER_STEP // frames), filmed)
 
 
@@ -124,13 +126,20 @@ class Trainee(nn.Module):
 
 
 def denoising_loss(
-    trainee: Trainee, batch: batches.Batch, timesteps: Tensor, noised: Tensor
+    trainee: Trainee,
+    importance: Tensor,
+    batch: batches.Batch,
+    timesteps: Tensor,
+    noised: Tensor,
 ) -> tuple[Tensor, dict[str, float], Tensor]:
-    """Return the loss to descend, for the log its parts, and the clean latents it is of."""
+    """Return the loss to descend, for the log its parts, and the clean latents it is of.
+
+    importance: that of each latent, (LATENT_CHANNELS,)
+    """
     sigma = schedule.signal_and_noise()[1].to(timesteps.device)[timesteps].view(-1, 1, 1, 1, 1)
     dtype = trainee.head.weight.dtype
     clean, places = trainee(noised.to(dtype), timesteps, batch.codes.to(dtype))
-    squares = (clean.float() - batch.latents).pow(2)
+    squares = (clean.float() - batch.latents).pow(2) * importance.view(-1, 1, 1, 1)
     urgency = (1 / sigma.pow(2)).clamp(max=3.0)
     loss = (squares * batch.weights * urgency).mean() / batch.weights.mean()
     thing = (squares * (batch.weights - 1)).mean() / (batch.weights - 1).mean()
@@ -156,13 +165,18 @@ def train_denoiser(
     `check(work_dir)` says for the log how good the model is by now.
     """
     torch.manual_seed(seed)
-    codec, book = autoencoder.Codec.load(work_dir / "codec.safetensors"), text.Codebook()
+    codec = autoencoder.Codec.load(work_dir / "codec.safetensors")
+    imitated = functools.partial(text.Codebook().states, empty_share=EMPTY_SHARE)
+    read = text.Reader(work_dir).states
     trainee = Trainee(build_denoiser().eval()).to(worker.device, worker.dtype)
     speed_up(trainee.unet)
-    optimiser = training.Optimiser(trainee.parameters(), ema_decay=0.998, weight_decay=0.01)
+    importance = codec.importance().to(worker.device)
+    optimiser = training.Optimiser(
+        trainee.parameters(), ema_decay=0.998, weight_decay=0.01, inner=inner_matrices(trainee.unet)
+    )
     stage = budget.Stage(worker, work_dir, "denoiser", seconds, optimiser)
     films = batches.Films(
-        lambda rng: batches.draw_batch(codec, book, rng, world.NUM_FRAMES, 1, jitter=0.0),
+        lambda rng: batches.draw_batch(codec, read, rng, world.NUM_FRAMES, 1, jitter=0.0),
         worker.device,
     )
     checked = 0.0
@@ -183,14 +197,22 @@ def train_denoiser(
         if plan.filmed:
             taken = films.take(rng, clips)
         else:
-            drawn = batches.draw_batch(codec, book, rng, plan.frames, clips)
+            drawn = batches.draw_batch(codec, imitated, rng, plan.frames, clips)
             taken = batches.with_noise(drawn, rng, worker.device)
-        loss, parts, clean = denoising_loss(trainee, *taken)
+        loss, parts, clean = denoising_loss(trainee, importance, *taken)
         if plan.filmed:
             films.go_on(clean)
         loss.backward()
         optimiser.step(worker, budget.learning_rate(step, PEAK_RATE, warmup=200), step.number)
         stage.means.add(**parts)
+
+
+def inner_matrices(unet: UNet3DConditionModel) -> Iterator[nn.Parameter]:
+    """Yield the matrices between the first layers and the last one."""
+    outer = ("conv_in.", "conv_out.", "time_embedding.")
+    for name, parameter in unet.named_parameters():
+        if parameter.dim() > 1 and not name.startswith(outer):
+            yield parameter
 
 
 def _save_average(trainee: Trainee, optimiser: training.Optimiser, work_dir: Path) -> None:

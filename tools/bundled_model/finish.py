@@ -58,7 +58,8 @@ class _Films:
         self._unet = denoiser.load_denoiser(work_dir).to(worker.device, worker.dtype)
         denoiser.speed_up(self._unet)
         self._codec = autoencoder.Codec.load(work_dir / "codec.safetensors")
-        self._book, self._device, self._dtype = text.Codebook(), worker.device, worker.dtype
+        self._reader = text.Reader(work_dir)
+        self._device, self._dtype = worker.device, worker.dtype
         self._images = torch.empty(0)
         self._latents = torch.empty(0)
         self._taken = 0
@@ -75,7 +76,7 @@ class _Films:
     def _film(self, rng: np.random.Generator) -> None:
         spec = batches.draw_spec(rng)
         clip = world.paint(spec, world.track(spec, world.NUM_FRAMES, rng, jitter=0.0))
-        codes = self._book.states([spec], rng, 0.0).to(self._device, self._dtype)
+        codes = self._reader.states([spec], rng).to(self._device, self._dtype)
         film = batches.Film(rng, self._device)
         while not film.is_done():
             noised, timestep = film.latents.to(self._dtype), film.timestep()

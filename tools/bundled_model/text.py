@@ -231,6 +231,22 @@ def _short_examples(
     return examples[:count]
 
 
+class Reader:
+    """The trained encoder, which reads captions of specs: what the denoiser is given in the end."""
+
+    def __init__(self, work_dir: Path) -> None:
+        self._tokenizer = load_tokenizer(work_dir)
+        self._encoder = load_text_encoder(work_dir, self._tokenizer)
+
+    def states(self, specs: list[world.Spec], rng: np.random.Generator) -> Tensor:
+        """Say the specs in English or Chinese, and read that.
+
+        (specs, MAX_TOKENS, WIDTH)
+        """
+        said = [captions.caption(spec, rng, captions.draw_language(rng)) for spec in specs]
+        return encode(self._tokenizer, self._encoder, said)
+
+
 def load_text_encoder(work_dir: Path, tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """Return the trained encoder."""
     encoder = build_text_encoder(tokenizer)

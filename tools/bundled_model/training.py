@@ -18,6 +18,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from . import muon
+
 
 @dataclass(frozen=True, slots=True)
 class Worker:
@@ -37,11 +39,10 @@ class Worker:
         is_slow = self.device.type == "cpu" and not _has_avx512()
         return torch.float32 if is_slow else torch.bfloat16
 
-    def average(self, tensor: Tensor) -> None:
-        """Replace `tensor` by its mean over the processes."""
+    def add_up(self, tensor: Tensor) -> None:
+        """Replace `tensor` by its sum over the processes."""
         if self.count > 1:
             dist.all_reduce(tensor)
-            tensor /= self.count
 
 
 def run_workers(train: Callable[..., None], *args: object) -> None:
@@ -72,18 +73,29 @@ def _start_worker(
 
 
 class Optimiser:
-    """AdamW over float32 masters of the parameters, with clipping and a running average."""
+    """AdamW over float32 masters of the parameters, with clipping and a running average.
+
+    inner: those of the parameters that are moved by Muon instead
+    """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], ema_decay: float, weight_decay: float
+        self,
+        parameters: Iterable[nn.Parameter],
+        ema_decay: float,
+        weight_decay: float,
+        inner: Iterable[nn.Parameter] = (),
     ) -> None:
         self.live = list(parameters)
         self.masters = [p.detach().float().clone() for p in self.live]
         self.averages = [m.clone() for m in self.masters]
         self.ema_decay = ema_decay
+        chosen = set(map(id, inner))
+        pairs = list(zip(self.live, self.masters, strict=True))
+        self._muon = muon.Muon([m for p, m in pairs if id(p) in chosen], weight_decay)
+        others = [m for p, m in pairs if id(p) not in chosen]
         groups = [
-            {"params": [m for m in self.masters if m.dim() > 1], "weight_decay": weight_decay},
-            {"params": [m for m in self.masters if m.dim() <= 1], "weight_decay": 0.0},
+            {"params": [m for m in others if m.dim() > 1], "weight_decay": weight_decay},
+            {"params": [m for m in others if m.dim() <= 1], "weight_decay": 0.0},
         ]
         self._adamw = torch.optim.AdamW(groups, betas=(0.9, 0.98), foreach=True)
 
@@ -91,7 +103,8 @@ class Optimiser:
     def step(self, worker: Worker, lr: float, step: int) -> None:
         """Average the gradients over the processes, clip their norm to 1, move, and forget them."""
         flat = torch.cat([_gradient(p).reshape(-1).float() for p in self.live])
-        worker.average(flat)
+        worker.add_up(flat)
+        flat /= worker.count
         flat *= torch.clamp(1.0 / (flat.norm() + 1e-6), max=1.0)
         pieces = flat.split([m.numel() for m in self.masters])
         for master, piece in zip(self.masters, pieces, strict=True):
@@ -99,6 +112,10 @@ class Optimiser:
         for group in self._adamw.param_groups:
             group["lr"] = lr
         self._adamw.step()
+        if self._muon.matrices:
+            moves = self._muon.moves(worker.rank, worker.count)
+            worker.add_up(moves)
+            self._muon.move(moves, lr)
         torch._foreach_copy_(self.live, self.masters)
         decay = min(self.ema_decay, 1 - 1 / (1 + step / 8))
         torch._foreach_lerp_(self.averages, self.masters, 1 - decay)
@@ -116,13 +133,15 @@ class Optimiser:
             "masters": self.masters,
             "averages": self.averages,
             "adamw": self._adamw.state_dict(),
+            "momenta": self._muon.momenta,
         }
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, object]) -> None:
-        masters, averages = state["masters"], state["averages"]
-        torch._foreach_copy_(self.masters, masters)
-        torch._foreach_copy_(self.averages, averages)
+        kept = {"masters": self.masters, "averages": self.averages, "momenta": self._muon.momenta}
+        for name, tensors in kept.items():
+            for tensor, saved in zip(tensors, state[name], strict=True):  # type: ignore[call-overload]
+                tensor.copy_(saved)
         torch._foreach_copy_(self.live, self.masters)
         self._adamw.load_state_dict(state["adamw"])  # type: ignore[arg-type]
 

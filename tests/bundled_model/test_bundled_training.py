@@ -41,6 +41,12 @@ def codec() -> autoencoder.Codec:
     return autoencoder.fit_codec(seed=0, clips=25)
 
 
+def save_untrained_encoder(folder: Path) -> None:
+    """Save a tokenizer, and a text encoder that knows nothing."""
+    encoder = text.build_text_encoder(text.build_tokenizer(folder)).state_dict()
+    save_file({k: v.contiguous() for k, v in encoder.items()}, folder / "text_encoder.safetensors")
+
+
 def test_chinese_characters_are_tokens(tokenizer: text.CLIPTokenizer) -> None:
     """A character is one token wherever it stands, a known word one, and nothing is lost."""
     tokens = tokenizer.tokenize("大鹏 a red balloon，大")
@@ -213,6 +219,44 @@ def test_a_film_of_a_model_that_is_right_becomes_what_it_should(codec: autoencod
         film.go_on(goal)
     assert distances == sorted(distances, reverse=True)
     assert torch.allclose(goal, film.latents, atol=1e-4)
+
+
+def test_the_denoiser_learns_from_frames_and_in_the_end_from_films(
+    codec: autoencoder.Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames come with imitated codes, films with those that the encoder reads in captions."""
+    seen: list[tuple[int, int, int]] = []
+    compute = denoiser.denoising_loss
+
+    def note(trainee: denoiser.Trainee, importance: torch.Tensor, batch: batches.Batch,
+             timesteps: torch.Tensor, noised: torch.Tensor) -> object:  # fmt: skip
+        seen.append((*batch.latents.shape[::2][:2], batch.codes.shape[1]))
+        return compute(trainee, importance, batch, timesteps, noised)
+
+    monkeypatch.setattr(denoiser, "denoising_loss", note)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _count: None)  # of the other tests, too
+    codec.save(tmp_path / "codec.safetensors")
+    save_untrained_encoder(tmp_path)
+    seed = next(k for k in range(99) if denoiser.plan_step(budget.Step(1, 0.9), k).filmed)
+    checked: list[Path] = []
+
+    def check(folder: Path) -> dict[str, float]:
+        checked.append(folder)
+        return {"right": 0.5}
+
+    denoiser.train_denoiser(WORKER, tmp_path, 1e-3, seed, check)
+    before = denoiser.load_denoiser(tmp_path).state_dict()
+    spent = torch.load(tmp_path / "denoiser.checkpoint", weights_only=True)["spent"]
+    denoiser.train_denoiser(WORKER, tmp_path, spent + 1e-3, seed, check)  # the time is nearly over
+    frame, film = seen
+    assert (64, 1) == (frame[0], frame[1])
+    assert (4, 16) == (film[0], film[1])
+    assert (text.MAX_TOKENS // 4, text.MAX_TOKENS) == (frame[2], film[2])
+    assert [tmp_path] * 2 == checked  # at the end of each run
+    after = denoiser.load_denoiser(tmp_path).state_dict()
+    assert [*before] == [*after]
+    assert not all(torch.equal(before[name], after[name]) for name in before)
+    assert '"judged": {"right": 0.5}' in (tmp_path / "log.jsonl").read_text()
 
 
 def test_at_the_end_the_decoder_learns_from_films(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import pty
 import re
@@ -20,6 +21,7 @@ from harness.processes import DEADLINE_SECONDS, NEW_PROCESS, await_that, start
 from harness.site import Daemon, Hold, Site
 from harness.zygote import REELDROP
 from reeldrop.commands import folders
+from reeldrop.commands.top_hands import Looked
 from reeldrop.commands.top_screen import Question, Top
 from textual.pilot import Pilot
 
@@ -168,6 +170,35 @@ def test_a_key_that_was_meant_for_a_file_that_has_left_does_nothing(site: Site) 
         await screen.shows("WAITING: 2")
         await screen.press("c")
         await screen.shows("d.txt has left the list; the mark is", "WAITING: 2")
+        await screen.press("q")
+
+    use(site, deed)
+
+
+def test_the_mark_goes_with_a_file_that_begins_to_be_rendered(
+    site: Site, daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """So the first key is meant for it. What was seen when it ends is not shown any more."""
+    hold = Hold(tmp_path / "hold")
+    running = daemon(hold.program)
+    running.wait_for("ready")
+    hold.hold("a held ball")
+    site.drop("PAUSE", "")
+
+    async def deed(screen: Screen) -> None:
+        await screen.shows("paused")
+        site.drop("a.txt", "a held ball\n")
+        await screen.shows("WAITING: 1")
+        await screen.mark("a.txt")
+        (site.inbox / "PAUSE").unlink()
+        await screen.shows("RENDERING", "a.txt  video 1", gone="WAITING")
+        await screen.press("c")
+        await screen.shows("a.txt is being rendered. Cancel it?")
+        await screen.press("n")
+        seen = screen.top._seen
+        assert seen is not None
+        await screen.top.query("Screen > *").remove()
+        screen.top.post_message(Looked(dataclasses.replace(seen, doubt="none")))
         await screen.press("q")
 
     use(site, deed)

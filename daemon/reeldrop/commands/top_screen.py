@@ -149,7 +149,7 @@ class Top(App[int]):
 
     def on_looked(self, message: Looked) -> None:
         before, self._seen = self._seen, message.seen
-        if message.seen != before:
+        if message.seen != before and self.query("#files"):  # it may be ending: nothing is left
             self._show(message.seen)
 
     def on_said(self, message: Said) -> None:
@@ -181,7 +181,7 @@ class Top(App[int]):
         bar.update(total=1.0, progress=share or 0.0)
 
     def _show_files(self, seen: Seen) -> None:
-        """Show the lists; the mark stays on its file, or else where it is."""
+        """Show the lists; the mark stays on its file, also in another list, or else where it is."""
         files = self.query_one(OptionList)
         marked, place, scrolled = self._marked(), files.highlighted, files.scroll_offset.y
         options, self._rows = [], {}
@@ -198,8 +198,8 @@ class Top(App[int]):
                         )
                     )
         files.set_options(options or [Option(Content("no files"), disabled=True)])
-        if marked is not None and (id_ := f"{marked.kind} {marked.key}") in self._rows:
-            files.highlighted = files.get_option_index(id_)
+        if marked is not None and (found := self._found(marked)) is not None:
+            files.highlighted = files.get_option_index(found)
         elif self._rows:
             files.highlighted = max(0, min(place or 0, len(options) - 1))
             if files.highlighted_option is None or files.highlighted_option.disabled:
@@ -209,6 +209,17 @@ class Top(App[int]):
             self._slid_to = now.key if (now := self._marked()) is not None else None
         files.scroll_to(y=scrolled, animate=False)
         self._show_detail()
+
+    def _found(self, marked: Row) -> str | None:
+        """Return where a file is listed now, also if its rendering has begun or been put off.
+
+        After a key has moved a file, the mark stays in the list, for the same key again.
+        """
+        kinds = [marked.kind]
+        if marked.key != self._acted_on:
+            kinds += [Kind.RENDERING, Kind.WAITING]
+        ids = (f"{kind} {marked.key}" for kind in kinds)
+        return next((id_ for id_ in ids if id_ in self._rows), None)
 
     def on_option_list_option_highlighted(self) -> None:
         self._show_detail()

@@ -199,6 +199,7 @@ def test_the_mark_goes_with_a_file_that_begins_to_be_rendered(
         assert seen is not None
         await screen.top.query("Screen > *").remove()
         screen.top.post_message(Looked(dataclasses.replace(seen, doubt="none")))
+        screen.top.on_option_list_option_highlighted()
         await screen.press("q")
 
     use(site, deed)

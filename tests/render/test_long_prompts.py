@@ -220,7 +220,8 @@ def test_a_second_text_encoder_reads_its_own_text(tmp_path: Path) -> None:
         ModelRules("m", both.capabilities, {}, {}).resolve(settings)
     [fault] = caught.value.faults
     assert "negative_prompt_2" == fault.key
-    assert "no text encoder of this profile reads" in fault.problem
+    assert "no text encoder of this profile reads negative_prompt_2" == fault.problem
+    assert "write all of it into `negative_prompt`" in fault.remedy
 
 
 @pytest.mark.parametrize("key", ["long_prompt", "prompt_syntax"])

@@ -149,7 +149,7 @@ class Top(App[int]):
 
     def on_looked(self, message: Looked) -> None:
         before, self._seen = self._seen, message.seen
-        if message.seen != before and self.query("#files"):  # it may be ending: nothing is left
+        if message.seen != before and self._has_widgets():
             self._show(message.seen)
 
     def on_said(self, message: Said) -> None:
@@ -222,7 +222,12 @@ class Top(App[int]):
         return next((id_ for id_ in ids if id_ in self._rows), None)
 
     def on_option_list_option_highlighted(self) -> None:
-        self._show_detail()
+        if self._has_widgets():
+            self._show_detail()
+
+    def _has_widgets(self) -> bool:
+        """Return whether there is anything to show a message on; not while the screen ends."""
+        return bool(self.query("#files"))
 
     def _show_detail(self) -> None:
         row = self._marked()

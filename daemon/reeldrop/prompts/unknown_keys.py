@@ -35,9 +35,9 @@ class Unknown:
     def explain(self, key: str) -> tuple[str, str]:
         """Return what is wrong with a key, and the remedy."""
         problem = f"unknown key '{short(key)}'"
-        if key in SECOND:
-            problem = "no text encoder of this profile reads a text of its own"
-            return problem, "write it into `prompt` or `negative_prompt`, or name another model"
+        if key in SECOND and "prompt" in self._settings:
+            remedy = f"write all of it into `{key.removesuffix('_2')}`, or name another model"
+            return f"no text encoder of this profile reads {key}", remedy
         remedy = self._meant(key, key)
         if remedy is not None:
             return problem, remedy

@@ -69,6 +69,7 @@ KEYS: list[Case] = [
     ("clip_skip: 2", 2, "unknown key", "remove the line"),
     ("<<: {height: 64}", 2, "merge keys (<<)", "beside `prompts:`"),
     ("base: {height: 64}", 2, "can't be a mapping", "beside `prompts:`"),
+    ("sweep: {height: [64, 72]}", 2, "can't be a mapping", "several to compare go below `matrix:`"),
     ("hieght: 64", 2, "unknown key 'hieght'", "did you mean 'height'?"),
     ("guidance_rescale: 0.7", 2, "unknown key", "reeldrop has nothing for this; remove the line"),
     ("guidance2_scale: 3", 2, "unknown key", "reeldrop has nothing for this"),

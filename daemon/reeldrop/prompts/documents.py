@@ -236,7 +236,10 @@ def oversized(key: str, setting: Setting) -> Mistake | None:
         return _oversized_loras(setting)
     if isinstance(value, dict) or any(isinstance(n.value, (dict, list)) for n in value):
         problem = f"{short(key)} can't be a mapping, nor have lists or mappings in it"
-        remedy = "write one value; settings for all prompts go beside `prompts:`"
+        remedy = (
+            "write one value; several to compare go below `matrix:`, "
+            "and settings for all prompts beside `prompts:`"
+        )
         advice = other_names.advice(key) if key not in pictures.KEYS else None
         return setting.mistake(problem, advice or remedy, key)
     most = MAX_VIDEOS if key in ("seed", *pictures.KEYS) else MAX_LIST

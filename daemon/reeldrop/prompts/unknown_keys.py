@@ -36,8 +36,9 @@ class Unknown:
         """Return what is wrong with a key, and the remedy."""
         problem = f"unknown key '{short(key)}'"
         if key in SECOND and "prompt" in self._settings:
-            remedy = f"write all of it into `{key.removesuffix('_2')}`, or name another model"
-            return f"no text encoder of this profile reads {key}", remedy
+            text = key.removesuffix("_2")
+            problem = f"no text encoder of this profile reads {key}"
+            return problem, f"write all of it into `{text}`, or name another model"
         remedy = self._meant(key, key)
         if remedy is not None:
             return problem, remedy

@@ -237,8 +237,8 @@ def oversized(key: str, setting: Setting) -> Mistake | None:
     if isinstance(value, dict) or any(isinstance(n.value, (dict, list)) for n in value):
         problem = f"{short(key)} can't be a mapping, nor have lists or mappings in it"
         remedy = (
-            "write one value; several to compare go below `matrix:`, "
-            "and settings for all prompts beside `prompts:`"
+            "write one value; several to compare go below `matrix:`; "
+            "settings for all prompts go beside `prompts:`"
         )
         advice = other_names.advice(key) if key not in pictures.KEYS else None
         return setting.mistake(problem, advice or remedy, key)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -67,6 +68,7 @@ class Sample:
     jobs: int
     rss: int
     fds: int
+    """Open files, without those of jobs in the spool: how many jobs it holds changes."""
     threads: int
 
 
@@ -81,6 +83,7 @@ class WatchedDaemon:
     ) -> None:
         self.started = time.time()
         self._path = site / "daemon.log"
+        self._active = site / "spool" / "active"
         with self._path.open("wb") as log:
             self.process = launch(
                 [*program, "run", "--config", str(site / "config.yaml")],
@@ -120,10 +123,13 @@ class WatchedDaemon:
 
     def sample(self) -> Sample:
         """Return a sample of the daemon's resources."""
-        process = Path("/proc") / str(self.process.pid)
         status = memory(self.process.pid)
-        fds = len(os.listdir(process / "fd"))
+        fds = sum(not self._is_of_a_job(file) for file in open_files(self.process.pid))
         return Sample(len(self.events("job_ended")), status["VmRSS"], fds, status["Threads"])
+
+    def _is_of_a_job(self, file: Path) -> bool:
+        """Return whether a file is in the spool; one that an ended job left open is not there."""
+        return file.is_relative_to(self._active) and file.exists()
 
     def stop(self) -> int:
         """Ask the daemon to end, and return its exit code."""
@@ -134,6 +140,13 @@ class WatchedDaemon:
             self.process.kill()
             self.process.wait()
             self._log.close()
+
+
+def open_files(pid: int) -> Iterator[Path]:
+    """Yield what each file descriptor of a process leads to, such as `/a/file` or `pipe:[7]`."""
+    for descriptor in (Path("/proc") / str(pid) / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            yield descriptor.readlink()
 
 
 def memory(pid: int) -> dict[str, int]:

@@ -25,15 +25,15 @@ from reeldrop.commands import cli
 
 kept, rename = [], durable.rename_exclusively
 
-def leaking(*arguments):
-    kept.append((os.open(os.devnull, os.O_RDONLY), bytearray(b"x" * (1 << 20))))
+def leaking(source, target):
+    kept.append((os.open(source, os.O_RDONLY), bytearray(b"x" * (1 << 20))))
     threading.Thread(target=threading.Event().wait, daemon=True).start()
-    return rename(*arguments)
+    return rename(source, target)
 
 durable.rename_exclusively = leaking
 cli.main()
 """
-"""`reeldrop`, with a leak at each move to a free name."""
+"""`reeldrop`, with a leak at each move to a free name: of the moved file, too."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,7 +60,7 @@ def daemon(site: Path) -> Iterator[WatchedDaemon]:
 
 @pytest.fixture
 def leaking_daemon(site: Path, tmp_path: Path) -> Iterator[WatchedDaemon]:
-    """A daemon in which each move to a free name leaks a megabyte, an open file and a thread."""
+    """A daemon in which each move to a free name leaks a megabyte, the open file and a thread."""
     script = tmp_path / "leaking.py"
     script.write_text(LEAK)
     daemon = WatchedDaemon(site, program=(sys.executable, str(script)))

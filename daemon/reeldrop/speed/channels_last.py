@@ -9,19 +9,15 @@ up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet3DConditionModel
-from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from torch import nn
-
-from reeldrop.speed.unet3d import plain_attentions
 
 LARGE = 2**22
 """Number of elements from which a norm by channels should be faster on a GPU. It takes a dozen
@@ -107,20 +103,21 @@ def _without_bias(conv: Any, input: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 
 class ChannelsLastResnetBlock2D(ResnetBlock2D):
-    """Adds the time embedding within the norm, and leaves out the division by 1."""
+    """Adds the time embedding within the norm, and leaves out a division by 1."""
 
     def forward(
         self, input_tensor: torch.Tensor, temb: torch.Tensor | None, *_no: None, **_nothing: None
     ) -> torch.Tensor:
-        hidden, shift = _without_bias(self.conv1, F.silu(self.norm1(input_tensor)))
+        act = self.nonlinearity
+        hidden, shift = _without_bias(self.conv1, act(self.norm1(input_tensor)))
         if temb is not None:
-            time = self.time_emb_proj(F.silu(temb))  # (pictures, channels)
+            time = self.time_emb_proj(act(temb))  # (pictures, channels)
             shift = time if shift is None else time + shift
-        hidden = self.conv2(F.silu(self.norm2(hidden, shift)))
+        hidden = self.conv2(act(self.norm2(hidden, shift)))
         if self.conv_shortcut is not None:
             input_tensor = self.conv_shortcut(input_tensor)
         output: torch.Tensor = input_tensor + hidden
-        return output
+        return output if self.output_scale_factor == 1 else output / self.output_scale_factor
 
 
 class ChannelsLastTemporalConvLayer(TemporalConvLayer):
@@ -157,12 +154,8 @@ class ChannelsLastTransformer2D(Transformer2DModel):
         width: int,
         **_inner_dim: int,
     ) -> torch.Tensor:
-        if self.use_linear_projection:
-            hidden_states = self.proj_out(hidden_states)
-        hidden_states = hidden_states.reshape(batch_size, height, width, -1).permute(0, 3, 1, 2)
-        if not self.use_linear_projection:
-            hidden_states = self.proj_out(hidden_states)
-        return hidden_states + residual
+        hidden_states = self.proj_out(hidden_states)  # linear in all blocks of the UNet
+        return hidden_states.reshape(batch_size, height, width, -1).permute(0, 3, 1, 2) + residual
 
 
 class ChannelsLastTransformerTemporal(TransformerTemporalModel):
@@ -193,10 +186,8 @@ def use_channels_last(model: nn.Module) -> bool:
         conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last_3d)
         conv.__class__ = TemporalConv2d
     if isinstance(model, UNet3DConditionModel | AutoencoderKL):
-        for module in [module for module in model.modules() if type(module) in _FORMS]:
-            form, suits = _FORMS[type(module)]
-            if suits(module):
-                module.__class__ = form
+        for module in model.modules():
+            module.__class__ = _FORMS.get(type(module), type(module))
     return bool(flat or temporal)
 
 
@@ -208,27 +199,11 @@ def _is_temporal(module: nn.Module) -> bool:
     return over_pixels == ((1, 1),) * 3 and not is_padded
 
 
-def _is_plain(block: Any) -> bool:
-    takes_no_time = block.time_emb_proj is None
-    return (
-        not (block.up or block.down or block.skip_time_act)
-        and (takes_no_time or block.time_embedding_norm == "default")
-        and block.output_scale_factor == 1
-        and isinstance(block.nonlinearity, nn.SiLU)
-    )
-
-
-def _attends_plainly(transformer: nn.Module) -> bool:
-    """Return whether a transformer has only self-attention that `SelfAttention` can compute."""
-    plain = [attn for attn in plain_attentions(transformer) if not attn.is_cross_attention]
-    return len(plain) == sum(isinstance(part, Attention) for part in transformer.modules())
-
-
-_FORMS: dict[type[nn.Module], tuple[type[nn.Module], Callable[[Any], bool]]] = {
-    nn.GroupNorm: (ChannelsLastGroupNorm, lambda norm: norm.affine),
-    ResnetBlock2D: (ChannelsLastResnetBlock2D, _is_plain),
-    TemporalConvLayer: (ChannelsLastTemporalConvLayer, lambda _: True),
-    Transformer2DModel: (ChannelsLastTransformer2D, lambda model: model.is_input_continuous),
-    TransformerTemporalModel: (ChannelsLastTransformerTemporal, _attends_plainly),
+_FORMS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.GroupNorm: ChannelsLastGroupNorm,
+    ResnetBlock2D: ChannelsLastResnetBlock2D,
+    TemporalConvLayer: ChannelsLastTemporalConvLayer,
+    Transformer2DModel: ChannelsLastTransformer2D,
+    TransformerTemporalModel: ChannelsLastTransformerTemporal,
 }
-"""For each class, the one that computes the same in channels_last, and where it does."""
+"""For each class in these two models, the one that computes the same in channels_last."""

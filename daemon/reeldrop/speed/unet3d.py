@@ -113,7 +113,8 @@ def use_fast_attention(unet: Any, call: Call) -> None:
 
     Those of the same states become one, except those with LoRAs and quantized ones.
     """
-    for attn in plain_attentions(unet):
+    found: list[Any] = [module for module in unet.modules() if isinstance(module, Attention)]
+    for attn in found:
         attn.set_processor(TextOnce(call) if attn.is_cross_attention else SelfAttention())
         letters = "kv" if attn.is_cross_attention else "qkv"
         if all(_is_simple(getattr(attn, f"to_{letter}")) for letter in letters):
@@ -145,18 +146,6 @@ def _join(attn: Any, letters: str) -> None:
 def _joined(attn: Any, parts: list[torch.Tensor]) -> nn.Parameter:
     by_head = torch.stack([part.data.unflatten(0, (attn.heads, -1)) for part in parts], dim=1)
     return nn.Parameter(by_head.flatten(0, 2), requires_grad=False)
-
-
-def plain_attentions(unet: Any) -> Iterator[Any]:
-    """Yield the attention layers that are only a softmax between linear projections."""
-    for module in unet.modules():
-        if isinstance(module, Attention):
-            extras = ("group_norm", "spatial_norm", "norm_q", "norm_k", "norm_cross", "add_k_proj")
-            is_plain = not any(getattr(module, name, None) for name in extras)
-            is_scaled = module.scale == (module.inner_dim // module.heads) ** -0.5
-            output_is_plain = not module.residual_connection and module.rescale_output_factor == 1
-            if is_plain and is_scaled and output_is_plain:
-                yield module
 
 
 def use_guidance_once(unet: Any, call: Call) -> None:

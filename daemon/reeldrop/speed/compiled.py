@@ -224,21 +224,14 @@ class Forms:
 
 
 def blocks(denoiser: nn.Module) -> list[nn.Module]:
-    """Return the repeated blocks of a denoiser, without those inside another one.
+    """Return the repeated blocks of a denoiser; none is inside another one.
 
     Equal blocks are compiled once. diffusers' models name their repeated blocks
     (`_repeated_blocks`); UNet3DConditionModel does not.
     """
-    names = getattr(denoiser, "_repeated_blocks", None) or _REPEATED_BLOCKS
-    found: list[nn.Module] = []
-    waiting = [*denoiser.children()]
-    while waiting:
-        part = waiting.pop()
-        if any(kind.__name__ in names for kind in type(part).__mro__):
-            found.append(part)
-        else:
-            waiting += part.children()
-    return found
+    names = {*(getattr(denoiser, "_repeated_blocks", None) or _REPEATED_BLOCKS)}
+    parts = denoiser.modules()
+    return [part for part in parts if names & {kind.__name__ for kind in type(part).__mro__}]
 
 
 def _in_one_layout(arguments: dict[str, Any]) -> dict[str, Any]:

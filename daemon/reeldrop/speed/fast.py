@@ -209,16 +209,14 @@ def _exact(pipe: Any, call: unet3d.Call) -> bool:
     found = [use_channels_last(part) for part in parts(pipe)]
     if (unet := _unet3d(pipe)) is not None:
         unet3d.use_fast_attention(unet, call)
-        if type(pipe) is TextToVideoSDPipeline:
-            unet3d.use_guidance_once(unet, call)
+        unet3d.use_guidance_once(unet, call)
     return any(found)
 
 
 def _mixed_precision(pipe: Any) -> bool:
     if (unet := _unet3d(pipe)) is None:
         return False
-    models = (unet, getattr(getattr(pipe, "vae", None), "decoder", None))
-    found = [mixed_precision.use_mixed_precision(model) for model in models if model is not None]
+    found = [mixed_precision.use_mixed_precision(model) for model in (unet, pipe.vae.decoder)]
     return any(found)
 
 

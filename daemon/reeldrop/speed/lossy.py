@@ -127,8 +127,7 @@ class DeepCacheUNet3D(UNet3DConditionModel):
             text = text.repeat_interleave(frames, dim=0)
             hidden = block.attentions[-1](hidden, encoder_hidden_states=text, return_dict=False)[0]
             hidden = block.temp_attentions[-1](hidden, num_frames=frames, return_dict=False)[0]
-        if unet.conv_norm_out:
-            hidden = unet.conv_act(unet.conv_norm_out(hidden))
+        hidden = unet.conv_act(unet.conv_norm_out(hidden))
         noise: torch.Tensor = unet.conv_out(hidden).unflatten(0, (-1, frames)).transpose(1, 2)
         return noise
 

@@ -68,8 +68,21 @@ KEYS: list[Case] = [
     ("note: for Ann", 2, "unknown key", "a comment begins with `# `"),
     ("clip_skip: 2", 2, "unknown key", "remove the line"),
     ("<<: {height: 64}", 2, "merge keys (<<)", "beside `prompts:`"),
-    ("base: {height: 64}", 2, "can't be a mapping", "beside `prompts:`"),
+    ("base: {height: 64}", 2, "can't be a mapping", "beside `prompt:` or `prompts:`"),
     ("sweep: {height: [64, 72]}", 2, "can't be a mapping", "several to compare go below `matrix:`"),
+    (
+        "settings:\n  seed: 3\n  num_frames: 9",
+        2,
+        "settings can't be a mapping",
+        "without more inden",
+    ),
+    ("Parameters: {seed: 3}", 2, "Parameters can't be a mapping", "what is in it beside `prompt:`"),
+    ("options:\n- seed: 3", 2, "options can't be a mapping", "beside `prompt:` or `prompts:`"),
+    ("config:\nseed: 3", 2, "unknown key 'config'", "remove this key, and write what is in it"),
+    ("setings: {seed: 3}", 2, "setings can't be a mapping", "remove this key"),
+    ("video: {seed: 3, steps: 4}", 2, "video can't be a mapping", "remove this key"),
+    ("size: {width: 64, height: 64}", 2, "size can't be a mapping", "remove this key"),
+    ("negative_prompt: {text: a}", 2, "can't be a mapping", "write one value"),
     ("hieght: 64", 2, "unknown key 'hieght'", "did you mean 'height'?"),
     ("guidance_rescale: 0.7", 2, "unknown key", "reeldrop has nothing for this; remove the line"),
     ("guidance2_scale: 3", 2, "unknown key", "reeldrop has nothing for this"),
@@ -80,6 +93,8 @@ KEYS: list[Case] = [
     ("xyzzy_mode: 1", 2, "unknown key 'xyzzy_mode'", "known are negative_prompt, height"),
 ]
 """Settings beside a prompt in the first line."""
+
+SEVERAL = "several to compare go below `matrix:`"
 
 VALUES: list[Case] = [
     ("seed: -1", 2, "less than the smallest", "leave the line out for a new seed each time"),
@@ -92,6 +107,21 @@ VALUES: list[Case] = [
     ("guidance_scale: .inf", 2, "a finite number", "such as `guidance_scale: 5.0`"),
     ("height: 64.0", 2, "a whole number, not 64.0", "write `height: 64`"),
     ("height: 64px", 2, "not the text '64px'", "such as `height: 64`"),
+    ("num_inference_steps: [4, 6]", 2, "a whole number, not a list", SEVERAL),
+    ("num_inference_steps: 4, 6", 2, "not the text '4, 6'", SEVERAL),
+    ("guidance_scale: [6, 7.5]", 2, "a number, not a list", SEVERAL),
+    (
+        "steps: [4, 6]",
+        2,
+        "unknown key 'steps'",
+        f"it is called num_inference_steps here; {SEVERAL}",
+    ),
+    ("clean_caption: [true, false]", 2, "true or false, not a list", SEVERAL),
+    ("negative_prompt: [mud, fog]", 2, "a text, not a list", '`negative_prompt: "mud, fog"`; sev'),
+    ("model: [tiny, other]", 2, "model must be a name, not a list", SEVERAL),
+    ("num_frames: [9]", 2, "not a list", "write `num_frames: 9`"),
+    ("num_videos_per_prompt: [1, 2]", 2, "not a list", "write a whole number"),
+    ("seed: 1, 2, 3", 2, "not the text '1, 2, 3'", "write `seed: [1, 2, 3]` for several"),
     ("clean_caption: yes", 2, "not the text 'yes'", "write `clean_caption: true`"),
     ("clean_caption: 2", 2, "not 2", "such as `clean_caption: false`"),
     ("height: 60", 2, "only multiples of 8", "use 56 or 64"),

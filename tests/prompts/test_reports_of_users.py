@@ -543,6 +543,7 @@ def test_a_setting_of_yaml_in_a_text_file_is_shown_in_yaml(
         ("seed: random", "write a number, or several as `seed: [1, 2]`"),
         ("width: 512px", "write a number"),
         ("fps: NaN", "write a number"),
+        ("num_frames: [4, 6]", "write a number; several to compare go below `matrix:`"),
     ],
 )
 def test_a_setting_of_a_text_file_that_cannot_be_used_is_reported(

@@ -17,7 +17,7 @@ from reeldrop.prompts import loras, other_names, pictures
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count, merge
 from reeldrop.prompts.rules import FILE_KEYS
-from reeldrop.prompts.wording import described
+from reeldrop.prompts.wording import SEVERAL, described
 
 MAX_KEYS = 100
 MAX_LIST = 10
@@ -236,17 +236,27 @@ def oversized(key: str, setting: Setting) -> Mistake | None:
         return _oversized_loras(setting)
     if isinstance(value, dict) or any(isinstance(n.value, (dict, list)) for n in value):
         problem = f"{short(key)} can't be a mapping, nor have lists or mappings in it"
-        remedy = (
-            "write one value; several to compare go below `matrix:`; "
-            "settings for all prompts go beside `prompts:`"
-        )
-        advice = other_names.advice(key) if key not in pictures.KEYS else None
-        return setting.mistake(problem, advice or remedy, key)
+        remedy = f"write one value; {SEVERAL}; settings for all prompts go beside `prompts:`"
+        if _are_settings(key, value):
+            remedy = other_names.advice("settings") or remedy
+        elif key not in pictures.KEYS:
+            remedy = other_names.advice(key) or remedy
+        return setting.mistake(problem, remedy, key)
     most = MAX_VIDEOS if key in ("seed", *pictures.KEYS) else MAX_LIST
     if len(value) > most:
         problem = f"{short(key)} has {len(value):,} values, more than {most:,}"
         return setting.mistake(problem, "split it into several files", key)
     return None
+
+
+def _are_settings(key: str, value: dict[str, strict_yaml.Node] | list[strict_yaml.Node]) -> bool:
+    """Return whether a mapping has settings in it, and its key is only the heading of them."""
+    if not isinstance(value, dict) or key in TEXT_KEYS:
+        return False
+    if any(isinstance(node.value, (dict, list)) for node in value.values()):
+        return False  # such as `sweep: {height: [64, 72]}`
+    is_heading = other_names.is_size(key) or not other_names.is_known(key)
+    return is_heading and any(map(other_names.is_known, value))
 
 
 def _oversized_loras(setting: Setting) -> Mistake | None:

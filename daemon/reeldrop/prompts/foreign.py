@@ -16,7 +16,7 @@ from types import MappingProxyType
 from reeldrop.base import strict_yaml, yaml_text
 from reeldrop.base.errors import Mistake, PromptError, YamlError
 from reeldrop.base.escaping import short
-from reeldrop.prompts import dialects, key_value, other_names
+from reeldrop.prompts import dialects, key_value, other_names, values
 from reeldrop.prompts.key_value import Names, Own, Recognised, Said
 from reeldrop.prompts.layers import MAX_VIDEOS
 
@@ -104,9 +104,8 @@ def _unusable(strange: Iterable[tuple[int, str, Recognised]]) -> Iterator[Mistak
         key = name if name in _KEYS else other_names.ours(name, _KEYS)
         is_text = key is None or key in _TEXTS or isinstance(value, Own) or not value
         if not is_text and not other_names.is_size(name) and _number(value) is None:
-            more = ", or several as `seed: [1, 2]`" if key == "seed" else ""
             problem = f"'{short(name)}: {short(value)}' is not used: its value is no number"
-            yield Mistake(problem, f"write a number{more}", number)
+            yield Mistake(problem, values.in_text_file(key, value), number)
 
 
 def _check_whole(stem: str, text: str, lines: Lines) -> None:

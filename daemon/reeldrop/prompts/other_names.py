@@ -48,7 +48,7 @@ _ELSEWHERE: Mapping[str, str] = {
     "sample_solver scheduler schedule schedule_type sampling_method solver scheduler_name "
     "flow_shift shift karras",
     "it is set in config.yaml, by the profile": "long_prompt prompt_syntax window overlap "
-    "languages dtype placement gpus tiling quantization guider limits defaults speed "
+    "languages dtype placement gpus tiling quantization guider limits speed "
     "max_batch_size min_memory_gb preview_steps revision variant pipeline",
     "there are no LoRAs to choose from here": "lora lora_name lora_weights activated_loras",
     "a weight stands behind the name: `loras: {name: 0.8}`": "lora_scale lora_weight lora_strength "
@@ -63,6 +63,9 @@ _ELSEWHERE: Mapping[str, str] = {
     "give width and height, in pixels": "aspect_ratio ar aspect",
     "a video is named after its prompt, and its folder after the prompt file": "output "
     "output_path filename file_name output_filename save_as outpath_samples name title outdir",
+    "remove this key, and write what is in it beside `prompt:` or `prompts:`, without more "
+    "indentation": "settings setting parameters params options config configuration defaults "
+    "generation generation_config generation_settings generation_parameters generation_params",
     "a comment begins with `# `": "comment comments note notes remark _comment id",
     "write the settings out, or put them beside `prompts:`, where they apply to all": "<<",
     "a prompt makes one video: write each text as a prompt of its own, below `prompts:`": (

@@ -32,7 +32,7 @@ from reeldrop.prompts.documents import Item
 from reeldrop.prompts.key_value import Names
 from reeldrop.prompts.layers import Layer, check_count, merge
 from reeldrop.prompts.rules import Fault, ModelRules, SettingsRefused
-from reeldrop.prompts.wording import described, did_you_mean
+from reeldrop.prompts.wording import SEVERAL, described, did_you_mean
 
 MAX_BYTES = 1 << 20
 MAX_DEFAULTS_BYTES = 1 << 16
@@ -332,10 +332,12 @@ class _Reader:
         name = layer["model"].node.value
         if isinstance(name, str) and name in self._rules:
             return name
-        named = f"'{short(name)}'" if isinstance(name, str) else described(name)
-        problem = f"there is no model {named} in config.yaml"
-        remedy = did_you_mean(name if isinstance(name, str) else "", self._rules)
+        word = name if isinstance(name, str) else ""
+        problem = f"there is no model '{short(word)}' in config.yaml"
+        problem = problem if word else f"model must be a name, not {described(name)}"
+        remedy = did_you_mean(word, self._rules)
         remedy += "; without `model:`, it is " + self._model
+        remedy += f"; {SEVERAL}" if isinstance(name, list) else ""
         self._mistakes[layer["model"].mistake(problem, remedy, "model")] = None
         return None
 

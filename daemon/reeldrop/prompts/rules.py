@@ -22,7 +22,7 @@ from reeldrop.base.job import CROP, IMAGE_FIT, PAD, Capabilities, Grid, Scalar
 from reeldrop.base.loras import LoraLimits
 from reeldrop.base.sweeps import SWEEPS
 from reeldrop.base.translated import KEYS, TRANSLATE
-from reeldrop.prompts import emphasis, loras, pictures, tags, unknown_keys, wording
+from reeldrop.prompts import emphasis, loras, pictures, tags, unknown_keys, values, wording
 from reeldrop.prompts.faults import Fault as Fault
 from reeldrop.prompts.faults import SettingsRefused as SettingsRefused
 from reeldrop.prompts.layers import MAX_VIDEOS
@@ -235,7 +235,7 @@ class ModelRules:
         wanted = wording.wanted(detail)
         if wanted is not None:
             problem = f"{key} must be {wanted}, not {described(value)}"
-            return problem, self._right_type(key, value, wanted)
+            return problem, values.right(key, value, wanted, self._all_defaults.get(key))
         match detail["type"]:
             case "extra_forbidden":
                 return f"'{key}' belongs to the whole file, not to one prompt", "move it to the top"
@@ -266,26 +266,6 @@ class ModelRules:
                 return f"{key} is an empty list", "name at least one, or remove the line"
             case _:
                 return f"{key}: {detail['msg']}", "see docs/prompt-files.md"
-
-    def _right_type(self, key: str, value: object, wanted: str) -> str:
-        """Return what to write in place of a value of another type."""
-        if key == "prompt" and isinstance(value, list):
-            return "write several prompts as a list below `prompts:`"
-        if wanted == "a text":
-            is_empty = value is None
-            what = "what to film" if key == "prompt" else "a text"
-            what = "the name of a picture" if key in pictures.KEYS else what
-            return f"write {what} after `{key}:`" if is_empty else "put it between quotes"
-        text = invisible.strip(value) if isinstance(value, str) else str(value)
-        text = text.strip("'\"“”„‘’").replace(",", ".")
-        if key == "seed" and not text.lstrip("-").isdigit():
-            return "write a whole number, or leave the line out for a new seed each time"
-        plain = wording.corrected(text, wanted)
-        if plain is not None:
-            return f"write `{key}: {plain}`"
-        usual = self._all_defaults.get(key)
-        example = "" if usual is None else f", such as `{key}: {str(usual).lower()}`"
-        return f"write {wanted}{example}"
 
     def _bound(self, key: str, detail: Any) -> str:
         """Return, in words, the bound on a number, as one that the model can make."""

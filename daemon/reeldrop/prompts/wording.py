@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reeldrop.base.escaping import short
+from reeldrop.base.sweeps import MATRIX
+
+SEVERAL = f"several to compare go below `{MATRIX}:`"
 
 LONGEST_KEY = 100
 _NEAR = 0.6

@@ -391,7 +391,7 @@ def test_prompt_files_for_the_inbox_are_read_there(seen: Browser, gallery: Path)
 
 
 def test_a_saved_prompt_file_has_its_own_translation(seen: Browser, tmp_path: Path) -> None:
-    """Another prompt is translated anew; a take of a translation keeps what is said of it."""
+    """Another prompt is translated anew; the same one keeps its own, and what is said of it."""
     made = Shown(tmp_path / "results")
     of_another = Translated((("prompt", "A bird"),), of=(("prompt", "鸟"),))
     made.publish("a.yaml", "鱼", translated=of_another, negative_prompt="水")
@@ -403,10 +403,15 @@ def test_a_saved_prompt_file_has_its_own_translation(seen: Browser, tmp_path: Pa
     assert "translated_prompt is of another prompt, '鸟'" in "".join(take.notes)
     seen.click(".said button")
     seen.driver.find_element("xpath", "//summary[.='Same settings, new prompt']").click()
+    save = seen.driver.find_element("xpath", "//button[.='Save the prompt file']")
+    save.click()
+    (same,) = parse(saved(seen, "鱼.yaml"), "a.yaml").prompts
+    assert ("鱼", of_another, take.notes) == (same.prompt, same.translated, same.notes)
+    seen.click(".said button")
     box = seen.driver.find_element("css selector", "#view textarea")
     box.clear()
     box.send_keys("狗")
-    seen.driver.find_element("xpath", "//button[.='Save the prompt file']").click()
+    save.click()
     (other,) = parse(saved(seen, "狗.yaml"), "a.yaml").prompts
     assert ("狗", NOTHING_TRANSLATED, ()) == (other.prompt, other.translated, other.notes)
 

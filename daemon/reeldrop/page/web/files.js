@@ -46,11 +46,13 @@
     reeldrop.save(`${video.name}-take.yaml`, content, into("") + beside(video));
   };
 
-  // The same settings and seed for another prompt, which the translation is not of.
+  // The same settings and seed for another prompt, which the translation is not of; for the same
+  // one, a person may have given it.
   reeldrop.saveNewPrompt = (video, prompt) => {
     const name = prompt.trim().slice(0, 40).replace(/[^\p{L}\p{N}]+/gu, "_") || "prompt";
     const { translated_prompt: _, ...own } = video.own;
-    const content = text({ ...own, prompt: prompt.trim(), ...translated(video) });
+    const same = prompt.trim() === video.prompt.trim() ? video.own : own;
+    const content = text({ ...same, prompt: prompt.trim(), ...translated(video) });
     reeldrop.save(`${name}.yaml`, content, into("") + beside(video));
   };
 

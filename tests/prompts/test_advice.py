@@ -110,12 +110,6 @@ VALUES: list[Case] = [
     ("num_inference_steps: [4, 6]", 2, "a whole number, not a list", SEVERAL),
     ("num_inference_steps: 4, 6", 2, "not the text '4, 6'", SEVERAL),
     ("guidance_scale: [6, 7.5]", 2, "a number, not a list", SEVERAL),
-    (
-        "steps: [4, 6]",
-        2,
-        "unknown key 'steps'",
-        f"it is called num_inference_steps here; {SEVERAL}",
-    ),
     ("clean_caption: [true, false]", 2, "true or false, not a list", SEVERAL),
     ("negative_prompt: [mud, fog]", 2, "a text, not a list", '`negative_prompt: "mud, fog"`; sev'),
     ("model: [tiny, other]", 2, "model must be a name, not a list", SEVERAL),

@@ -78,3 +78,30 @@ def test_only_what_is_text_is_noted_as_text() -> None:
             [prompt] = parse(f"prompt: {text}", reads_weights=reads_weights)
             assert text == prompt.prompt
             assert (notes if reads_weights else 1) == len(prompt.notes)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    ["(red: 1.3)", "(red :.5)", "(red:-1)", "(red:1,3)", "((red))", "(red:1.25)", "（红:１.5）"],  # noqa: RUF001
+)
+def test_every_form_of_a_weight_is_noted_where_it_is_text(weight: str) -> None:
+    """Also in a negative prompt, in which most people have them."""
+    note = f"{weight} is text here: reeldrop has no weights"
+    [prompt] = parse(f"prompt: 'a {weight} ball'", reads_weights=False)
+    assert (note,) == prompt.notes
+    [prompt] = parse(f"prompt: a ball\nnegative_prompt: 'mud, {weight}'", reads_weights=False)
+    assert (f"in the negative prompt, {note}",) == prompt.notes
+
+
+def test_brackets_that_are_read_in_another_way_than_was_meant() -> None:
+    """The note says what to write; a report on a weight beyond reason does, too."""
+    for text, note in {
+        "a (red:1,3) ball": "(red:1,3) has a comma: a weight has a point, as in (red:1.2)",
+        "a frame of (16:9)": r"(16:9) is a weight here: as text, it is \(16:9\)",
+    }.items():
+        [prompt] = parse(f"prompt: {text}", reads_weights=True)
+        assert (note,) == prompt.notes
+    [prompt] = parse(r"prompt: a frame of \(16:9\)", reads_weights=True)
+    assert () == prompt.notes
+    with pytest.raises(PromptError, match=r"text are written \\\( and \\\)"):
+        parse("prompt: dawn (10:30)", reads_weights=True)

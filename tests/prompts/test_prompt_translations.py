@@ -173,6 +173,49 @@ def test_notes_on_what_nobody_reads() -> None:
         assert () == prompts(f"prompt: {text}")[0].notes
 
 
+def test_a_translation_is_looked_at_as_a_prompt_is() -> None:
+    """The model reads it in place of the prompt: what is only text in it, or not read, is said."""
+    given = f"prompt: {BIRD}\ntranslated_prompt: '{{}}'"
+    for text, note in {
+        "黄鹂": "english can't read the Chinese letters of the translated prompt: a translation is "
+        "rendered as it is given",
+        "a bird and 黄鹂 in a green tree": "english can't read '黄鹂' in the translated prompt: "
+        "few such words stay as they are",
+        "a (red:1.2) bird": "in the translated prompt, (red:1.2) is text here: reeldrop has no "
+        "weights",
+        "a​ bird": "there is a zero-width space (U+200B) in the translated prompt, which can't be "
+        "seen",
+    }.items():
+        [found] = prompts(given.format(text))
+        assert (note,) == found.notes
+    for text in ("<lora:ink:1> a bird", "a {red|blue} bird"):
+        with pytest.raises(PromptError, match="take it out: a translation is one text"):
+            prompts(given.format(text))
+    for text in ("", "  ", "​"):
+        assert prompts(f"prompt: {BIRD}") == prompts(given.format(text))
+    [found] = prompts("prompt: (红:1.2)\ntranslated_prompt: a red bird")
+    assert () == found.notes  # its weight is nobody's text
+
+
+def test_what_is_text_in_a_negative_prompt() -> None:
+    """It is noted as in a prompt, unless the negative prompt is that of a profile, or in vain."""
+    text = "prompt: a bird\nnegative_prompt: <lora:bad:1> mud BREAK fog\n"
+    notes = [
+        "in the negative prompt, <lora:bad:1> is text here: reeldrop has no such tags",
+        "in the negative prompt, BREAK is text here: reeldrop has no breaks between texts",
+    ]
+    assert notes == list(prompts(text)[0].notes)
+    assert notes == list(prompts("prompt: a bird", text.partition("\n")[2])[0].notes)
+    vain = "the negative prompt has no effect: it needs a guidance_scale above 1"
+    assert (vain,) == prompts(f"{text}guidance_scale: 1")[0].notes
+    only = "prompt: a bird\ntranslated_negative_prompt: mud\nguidance_scale: 1"
+    assert (vain,) == prompts(only)[0].notes
+    defaults = {**TINY.defaults, "negative_prompt": "(mud:1.2)"}
+    rules = {"english": dataclasses.replace(RULES["english"], defaults=defaults)}
+    [found] = parsing.parse("a.yaml", b"prompt: a bird", (), rules, "english", int).prompts
+    assert () == found.notes
+
+
 def test_notes_on_words_that_nobody_reads() -> None:
     """A text is not translated for few of them: they may be what matters most in it.
 

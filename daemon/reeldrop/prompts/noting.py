@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reeldrop.base.translated import heeds_unwanted
+from reeldrop.base.translated import KEYS, heeds_unwanted
 from reeldrop.prompts import documents, tags, translations
 from reeldrop.prompts.layers import Layer
 from reeldrop.prompts.rules import ModelRules
@@ -18,9 +18,16 @@ def notes(layer: Layer, settings: Mapping[str, Any], rules: ModelRules) -> tuple
     settings: what its video is rendered with
     """
     found = [note for key in documents.TEXT_KEYS if key in layer for note in layer[key].notes]
-    found += tags.notes(settings["prompt"], reads_weights=rules.reads_weights)
+    is_heeded, is_vain = heeds_unwanted(settings), False
+    for text, key in KEYS.items():
+        name = key if translations.text_of(settings, text) else text
+        if name not in layer or not settings.get(name):
+            continue
+        if text.startswith("negative") and not is_heeded:
+            is_vain = True
+        else:
+            found += tags.notes(settings[name], name, reads_weights=rules.reads_weights)
     found += translations.notes(settings, rules)
-    is_given = "negative_prompt" in layer and settings["negative_prompt"]
-    if is_given and not heeds_unwanted(settings):
+    if is_vain:
         found.append("the negative prompt has no effect: it needs a guidance_scale above 1")
     return tuple(found)

@@ -181,15 +181,19 @@ class ModelRules:
             yield Fault("prompt", "the prompt is empty", "write what to film")
         named = {key: settings[key] for key in self.capabilities.pictures}
         yield from (Fault(*found) for found in pictures.problems(named))
-        tag = tags.of_another_tool(settings["prompt"], self.loras)
-        if tag is not None:
-            problem = f"{short(tag.text)} is {tag.meaning}"
-            yield Fault("prompt", problem, tag.remedy, example=tag.example)
+        for key in ("prompt", KEYS["prompt"]):
+            tag = tags.of_another_tool(settings.get(key) or "", self.loras)
+            if tag is not None:
+                remedy, example = tag.remedy, tag.example
+                if key != "prompt":
+                    remedy, example = "take it out: a translation is one text", ""
+                yield Fault(key, f"{short(tag.text)} is {tag.meaning}", remedy, example=example)
         for key in (*KEYS, *self._translations):
             text = settings.get(key) or ""
             if self.reads_weights and (part := emphasis.too_heavy(text)) is not None:
                 problem = f"{short(part.text)} has the weight {part.weight:g}"
-                yield Fault(key, problem, f"use at most {emphasis.MOST:g}; 1.5 is much already")
+                remedy = f"use at most {emphasis.MOST:g}; 1.5 is much already. Brackets that are "
+                yield Fault(key, problem, remedy + r"text are written \( and \)")
             if not _is_encodable(text):
                 problem = f"{key} has half a character (a lone surrogate) in it"
                 yield Fault(key, problem, "write the character itself")

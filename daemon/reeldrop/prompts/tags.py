@@ -37,8 +37,11 @@ _OTHER_WEIGHT = re.compile(
     r"|(?<![\w.])\d\.?\d*::[^:\n]{1,80}::|[^\W\d]\w{0,40}::-?\d"
 )
 _WEIGHT = re.compile(
-    r"[(（][^()（）\n]{0,80}[^\W\d][:：]\d([.．]\d+)?[)）]|" + _OTHER_WEIGHT.pattern  # noqa: RUF001
+    r"[(（][^()（）\n]{0,80}[^\W\d](?:[:：][-+]?\d|\s?[:：]\s?[-+]?\d?[.．,，]\d+\s?)[)）]"  # noqa: RUF001
+    r"|\(\([^()\n]{1,80}\)\)|" + _OTHER_WEIGHT.pattern
 )
+_WITH_COMMA = re.compile(r"[(（][^()（）\n]{0,80}[:：]\s?\d?[,，]\d{1,9}\s?[)）]")  # noqa: RUF001
+_OF_NUMBERS = re.compile(r"(?<!\\)\(\d{1,9}:\d{1,9}\)")
 _CHANGE = re.compile(
     r"\[[^\[\]\n]{0,80}:[^\[\]:\n]{0,80}:\d*\.?\d+\]|\[\w[^\[\]|\n]{0,80}\|[^\[\]\n]{1,80}\w\]"
 )
@@ -54,7 +57,7 @@ _AND = re.compile(r"(?<!\d):-?\d(?:\.\d{1,3})? AND(?= \S)")
 
 _REMARK = re.compile(r"/\*[^\n]{1,200}?\*/")
 _WILDCARD = re.compile(r"(?<!\w)__[\w/-]{1,60}__(?!\w)")
-_SIGN = re.compile(r"[)）:：{\[|\\&*]|__|BREAK")  # noqa: RUF001
+_SIGN = re.compile(r"[)）:：{\[|\\&*>]|__|BREAK")  # noqa: RUF001
 """A prompt without any of these signs matches none of the patterns for what is text here."""
 
 _HIDDEN = re.compile("[\xad\u200b\u2060\u202d\u202e\ufeff]")
@@ -122,23 +125,27 @@ def _choice(prompt: str, found: re.Match[str], options: list[str]) -> Tag:
     return Tag(found[0], "a choice for another tool", remedy, yaml_text.dump({"prompts": texts}))
 
 
-@functools.lru_cache(maxsize=1)
-def notes(prompt: str, *, reads_weights: bool = False) -> tuple[str, ...]:
+@functools.lru_cache(maxsize=4)
+def notes(prompt: str, key: str = "prompt", *, reads_weights: bool = False) -> tuple[str, ...]:
     """Return what an author should know about a prompt that is rendered as it is.
 
-    The last answer is kept: a sweep asks for each of its combinations.
+    The last answers are kept: a sweep asks for each of its combinations.
 
+    key: the key whose text it is
     reads_weights: weights such as (word:1.2) are no text
     """
+    what = key.replace("_", " ")
     found = _of_syntax(prompt, reads_weights=reads_weights) if _SIGN.search(prompt) else []
     found += _of_other_tools(prompt)
+    if key != "prompt":
+        found = [f"in the {what}, {note}" for note in found]
     hidden = _hidden(prompt)
     if hidden:
-        found.append(f"there is {invisible.named(hidden)} in the prompt, which can't be seen")
+        found.append(f"there is {invisible.named(hidden)} in the {what}, which can't be seen")
     if "\t" in prompt:
-        found.append("there is a tab in the prompt, as between columns")
+        found.append(f"there is a tab in the {what}, as between columns")
     if "\ufffd" in prompt:
-        found.append("there is a \ufffd in the prompt: another program has lost a character there")
+        found.append(f"there is a \ufffd in the {what}: another program has lost a character there")
     return tuple(found)
 
 
@@ -146,6 +153,7 @@ def _of_syntax(prompt: str, *, reads_weights: bool) -> list[str]:
     """Return a note on each kind of mark-up that other tools read, and reeldrop films."""
     found = []
     for pattern, what in (
+        (_ADDITION, "such tags"),
         (_OTHER_WEIGHT if reads_weights else _WEIGHT, "weights"),
         (_WILDCARD, "files of wildcards"),
         (_SERIES, "lists within a prompt"),
@@ -160,6 +168,10 @@ def _of_syntax(prompt: str, *, reads_weights: bool) -> list[str]:
         match = pattern.search(prompt)
         if match is not None:
             found.append(f"{match[0]} is text here: reeldrop has no {what}")
+    if reads_weights and (match := _WITH_COMMA.search(prompt)) is not None:
+        found.append(f"{match[0]} has a comma: a weight has a point, as in (red:1.2)")
+    if reads_weights and (match := _OF_NUMBERS.search(prompt)) is not None:
+        found.append(rf"{match[0]} is a weight here: as text, it is \({match[0][1:-1]}\)")
     if (choice := _SPACED.search(prompt)) is not None:
         found.append(f"{choice[0]} is text here: in a YAML file, `wildcards:` makes it a choice")
     return found

@@ -9,13 +9,7 @@ from reeldrop.base.escaping import short
 from reeldrop.base.translated import SECOND
 from reeldrop.base.yaml_faults import quoted
 from reeldrop.prompts import other_names
-from reeldrop.prompts.wording import SEVERAL, SURELY, did_you_mean, near
-
-_WITH_ONE = (
-    "negative_prompt", "num_inference_steps", "guidance_scale", "num_frames", "fps", "width",
-    "height", "model",
-)  # fmt: skip
-"""Settings that a matrix can have, and that are no lists themselves."""
+from reeldrop.prompts.wording import SURELY, did_you_mean, near
 
 
 class Unknown:
@@ -81,8 +75,6 @@ class Unknown:
             return f"use plain quotes, or none: `{ours}: {_written(value)}`"
         if ours in ("seed", "prompts") or isinstance(value, (dict, list)):
             right = f"it is called {ours} here"
-            if isinstance(value, list) and len(value) > 1 and ours in _WITH_ONE:
-                right += f"; {SEVERAL}"
             return right + (", and left out for a new one each time" if value == -1 else "")
         if ours == "model":
             return "`model:` names a profile of config.yaml"

@@ -98,6 +98,11 @@ def test_a_translation_is_of_one_text() -> None:
             "prompt: a\ntranslated_negative_prompt: c\nmatrix: {negative_prompt: [b]}\n",
             "negative_prompt",
         ),
+        (
+            "prompt: a\nmatrix: {translated_negative_prompt: [c, d], negative_prompt: [b, e]}\n",
+            "negative_prompt",
+        ),
+        ("prompt: '{a|b}'\nmatrix: {translated_prompt: [c, d]}\nwildcards: all\n", "prompt"),
     ):
         found = mistake(text)
         assert (2, f"translated_{key}") == (found.line, found.key)

@@ -158,6 +158,11 @@ def test_points_after_numbers(language: str, text: str, count: int) -> None:
         ("ru", "Т. Д. Иванов идёт", 1),  # noqa: RUF001
         ("ru", "напр. яблоко", 1),
         ("zh", "气球 etc. 然后走了", 1),
+        ("ko", "빨간 공. 파란 배. 밤", 3),
+        ("ja", "赤い花. 海", 2),
+        ("zh", "红球和 猫. 船", 2),
+        ("ko", "J. 오스틴의 집. 밤", 2),
+        ("ar", "د. أحمد على البحر", 1),
     ],
 )
 def test_points_after_abbreviations(language: str, text: str, found: int) -> None:

@@ -131,7 +131,7 @@ class _Planner:
         matrix, wanted = layer.pop(MATRIX, None), layer.pop(WILDCARDS, None)
         axes = () if matrix is None else self._axes_beside(matrix, layer)
         drawn = None if wanted is None else self._number_drawn(wanted)
-        template = None if wanted is None else self._template(layer)
+        template = None if wanted is None else self._template(layer, axes)
         others = tuple(_others(merge(self._base, layer)))
         return _Plan(item, layer, axes, template, drawn, others)
 
@@ -146,7 +146,7 @@ class _Planner:
                 problem = f"{key} is here and in the matrix, in line {swept.line}"
                 self.note(layer[key], key, problem, "remove one of them")
             if key in KEYS:
-                self._check_translation(key, layer)
+                self._check_translation(key, _with_axes(layer, axes))
         return axes
 
     def _axes_of(self, matrix: Setting) -> Iterator[_Axis]:
@@ -184,7 +184,7 @@ class _Planner:
         self.note(wanted, WILDCARDS, problem, remedy)
         return None
 
-    def _template(self, layer: Layer) -> Template | None:
+    def _template(self, layer: Layer, axes: tuple[_Axis, ...]) -> Template | None:
         """Return the alternatives of a prompt; None if there is something wrong with it."""
         negative = layer.get("negative_prompt")
         text = negative.node.value if negative is not None else None
@@ -203,7 +203,7 @@ class _Planner:
             self.note(prompt, "prompt", *error.args)
             return None
         if self._templates[text].has_choices:
-            self._check_translation("prompt", layer)
+            self._check_translation("prompt", _with_axes(layer, axes))
         return self._templates[text]
 
     def _check_translation(self, key: str, layer: Layer) -> None:
@@ -212,6 +212,11 @@ class _Planner:
         if name in layer:
             problem = f"all that {key} may be would be rendered as this one {name}"
             self.note(layer[name], name, problem, "take it out, or write several prompts")
+
+
+def _with_axes(layer: Layer, axes: Sequence[_Axis]) -> Layer:
+    """Return the settings of a prompt with the first value of each key of its matrix."""
+    return {**layer, **{key: values[0] for key, values in axes}}
 
 
 def _fault_of_axis(key: str, node: strict_yaml.Node) -> tuple[strict_yaml.Node, str, str] | None:

@@ -26,6 +26,9 @@ _MARK = re.compile(r"\d{1,3}\.\s+$")
 """A number at the beginning of a sentence is the mark of a list, `1. Ball`."""
 
 _NUMBER = re.compile(r"\d+|[IVX]{2,5}")
+_INITIAL = re.compile(r"[^\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+"""A letter of a name or abbreviation, but no syllable or character that is a word: `파란 배.`"""
+
 _MARKS = re.compile(r"(?<!\w)(\d{1,3})\.\s")
 
 _WITH_ORDINALS = frozenset(
@@ -174,7 +177,7 @@ def _goes_on(sentence: str, rest: str, language: str, *, is_list: bool) -> bool:
     if not names.isdisjoint(_AND_SO_ON):
         return not following[:1].isupper()
     if not _NUMBER.fullmatch(last):
-        return len(last) == 1 or not names.isdisjoint(_ABBREVIATIONS)
+        return _INITIAL.fullmatch(last) is not None or not names.isdisjoint(_ABBREVIATIONS)
     if language not in _WITH_ORDINALS or last[3:].isdigit():  # four digits are a year
         return False
     return language in _WITH_CAPITALS or not following[:1].isupper()

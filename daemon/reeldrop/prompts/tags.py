@@ -38,7 +38,7 @@ _OTHER_WEIGHT = re.compile(
 )
 _WEIGHT = re.compile(
     r"[(（][^()（）\n]{0,80}[^\W\d](?:[:：][-+]?\d|\s?[:：]\s?[-+]?\d?[.．,，]\d+\s?)[)）]"  # noqa: RUF001
-    r"|\(\([^()\n]{1,80}\)\)|" + _OTHER_WEIGHT.pattern
+    r"|\(\([^()\n]{0,80}[^\W\d][^()\n]{0,80}\)\)|" + _OTHER_WEIGHT.pattern
 )
 _WITH_COMMA = re.compile(r"[(（][^()（）\n]{0,80}[:：]\s?\d?[,，]\d{1,9}\s?[)）]")  # noqa: RUF001
 _OF_NUMBERS = re.compile(r"(?<!\\)\(\d{1,9}:\d{1,9}\)")

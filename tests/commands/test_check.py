@@ -151,6 +151,17 @@ def test_the_files_of_each_model_are_looked_at(site: Site, wan_pipeline: Path) -
     assert "nowhere" in found["model broken"].detail
 
 
+def test_what_is_wrong_with_a_loaded_model_has_its_place(site: Site) -> None:
+    """The line in config.yaml, though it is known only when the model is loaded."""
+    with (site.folder / "config.yaml").open("a") as file:
+        file.write("    window: auto\n    overlap: 16\n")
+    path = site.folder / "config.yaml"
+    *_, row = check.machine(config.load(path), path)
+    last = len(path.read_text().splitlines())
+    assert f"{path}, line {last}, column 5, key 'models.tiny.overlap': an overlap of" in row.detail
+    assert row.detail.endswith("(use less than 16)")
+
+
 @pytest.mark.parametrize(("gpus", "is_ok"), [(0, True), (1, False), (2, True)])
 def test_the_gpus_that_render_a_video_together_are_counted(
     gpus: int, is_ok: bool, site: Site, wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch

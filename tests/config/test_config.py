@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from reeldrop.base import strict_yaml
-from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.config import builtin, config, profile_keys, profiles
 from reeldrop.config.config import Config
 from reeldrop.speed import fast
@@ -193,6 +193,43 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
             "min_memory_gb is that of a GPU, but placement is cpu",
             "leave one out",
         ),
+        *(
+            (
+                f"models:\n  m:\n    path: x\n    window: {window}",
+                4,
+                "models.m.window",
+                f"must be auto, or a whole number from 2 to 10000, not {told}",
+                "",
+            )
+            for window, told in (
+                ("Auto", "'Auto'"),
+                ("1", "1"),
+                ("true", "True"),
+                ("16.0", "16.0"),
+                ("'16'", "'16'"),
+            )
+        ),
+        *(
+            (
+                f"models:\n  m:\n    path: x\n    window: 16\n    overlap: {overlap}",
+                5,
+                "models.m.overlap",
+                f"an overlap of {overlap} does not fit a window of 16 frames",
+                "use less than 16, such as 8",
+            )
+            for overlap in (16, 20)
+        ),
+        *(
+            (
+                f"models:\n  m:\n    path: x\n    limits: {{num_frames: {limit}}}",
+                4,
+                "models.m.limits.num_frames",
+                "must be the largest value, or [smallest, largest]; neither is below 0",
+                "",
+            )
+            for limit in ("-1", "[-1, 5]", ".inf", "[0, .inf]", "[9, 8]")
+        ),
+        ("ray: {renderers: some}\n" + MODELS, 1, "ray.renderers", "must be all, or a whole", ""),
         ("models:\n  m: {path: x, gpus: 0}", 2, "models.m.gpus", "1 or more, not 0", ""),
         ("models:\n  m: {path: x, gpus: 1.5}", 2, "models.m.gpus", "a whole number", ""),
         *(
@@ -308,6 +345,35 @@ def test_mistakes(
     assert (line, key) == (found.line, found.key)
     assert problem in found.problem
     assert remedy in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("models.wan2.1-1.3b.limits.num_frames", "line 4, column 14"),
+        ("models.wan2.1-1.3b.window", "line 2, column 3"),  # the built-in profile has it
+        ("models.m.overlap", "line 6, column 5"),
+        ("model", ""),
+        ("m", ""),
+        ("", ""),
+    ],
+)
+def test_what_comes_up_with_a_model_gets_its_place(tmp_path: Path, key: str, place: str) -> None:
+    """Those of its keys, or of the section that they would be in; nothing else changes."""
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "models:\n  wan2.1-1.3b:\n    tiling: true\n    limits: {num_frames: 0}\n"
+        "  m:\n    overlap: 3\n"
+    )
+    before = Mistake("it is wrong", "change it", key=key, example="so")
+    with pytest.raises(Unavailable) as caught, config.placing(path):
+        raise Unavailable(before)
+    (found,) = caught.value.mistakes
+    where = f"{path}, {place}, " if place else ""
+    assert str(found) == where + str(before)
+    assert "so" == found.example
+    path.unlink()
+    assert str(before) == str(config.placed(ConfigError(before), path))
 
 
 def test_every_mistake_is_found_at_once(tmp_path: Path) -> None:

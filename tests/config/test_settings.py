@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,12 +88,13 @@ def test_the_renderers_of_a_cluster_are_made_anew_if_any_profile_changes(file: F
 
 def test_what_does_not_fit_is_refused_also_where_it_was_not_known_yet(file: File) -> None:
     """Settings that were read before the model was loaded are checked again."""
-    settings = Settings(file.read)
+    settings = Settings(file.read, lambda error: configuration.placed(error, file.path))
     file.write("num_frames: 32", "num_framse: 32")
     assert settings.read_again() is not None
     learn(settings)
     assert not settings.change()
-    assert "num_framse" in settings.refused
+    place = f"{file.path}, line [0-9]+, column [0-9]+, key 'models.tiny.limits.num_framse': "
+    assert re.match(place, settings.refused)
     assert "num_frames" in settings.config.models["tiny"].limits
     assert not settings.are_changing
 

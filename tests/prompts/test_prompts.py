@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reeldrop.base import invisible, yaml_text
 from reeldrop.base.errors import ConfigError, PromptError
 from reeldrop.base.job import Capabilities, DefaultsFile, Grid, Job, Prompt, Rendered
-from reeldrop.prompts import parsing, rules
+from reeldrop.prompts import parsing, profile_rules, rules
 from reeldrop.prompts.parsing import NotDescribed, PromptFile
 from reeldrop.prompts.rules import ModelRules
 from reeldrop.store import sidecars
@@ -563,6 +563,9 @@ def test_a_profile_that_is_not_loaded() -> None:
         ({"height": "x"}, {}, "models.m.defaults.height", "whole number"),
         ({}, {"height": (8, 32)}, "models.m.defaults.height", "more than m"),
         ({"num_frames": 10}, {}, "models.m.defaults.num_frames", "4n + 1"),
+        ({}, {"num_frames": (None, 0)}, "models.m.limits.num_frames", "any num_frames from 1 to 0"),
+        ({}, {"num_frames": (6, 8)}, "models.m.limits.num_frames", "any num_frames from 6 to 8"),
+        ({}, {"height": (None, 7)}, "models.m.limits.height", "any height from 1 to 7"),
         ({"format": "avi"}, {}, "models.m.defaults.format", "no format"),
     ],
 )
@@ -571,7 +574,7 @@ def test_the_operators_mistakes_in_a_profile(
 ) -> None:
     """Defaults and limits are checked against the pipeline, and named by their keys."""
     with pytest.raises(ConfigError) as caught:
-        rules.check_profile(ModelRules("m", CAPABILITIES, defaults, limits))  # type: ignore[arg-type]
+        profile_rules.check_profile(ModelRules("m", CAPABILITIES, defaults, limits))  # type: ignore[arg-type]
     (found,) = caught.value.mistakes
     assert key == found.key
     assert problem in found.problem
@@ -579,7 +582,7 @@ def test_the_operators_mistakes_in_a_profile(
 
 def test_a_good_profile_passes() -> None:
     """A profile whose defaults the pipeline can make raises nothing."""
-    rules.check_profile(TINY)
+    profile_rules.check_profile(TINY)
 
 
 # Sidecars are prompt files
@@ -728,7 +731,7 @@ def test_a_default_of_zero_is_legal() -> None:
         {**settings, "num_inference_steps": int}, {**own, "num_inference_steps": 4}, 8, 1, grids
     )
     found = ModelRules("m", capabilities, {}, {})
-    rules.check_profile(found)
+    profile_rules.check_profile(found)
     assert own.items() <= found.resolve({"prompt": "a horse"}).items()
     for key, value, remedy in (
         ("num_frames", 0, "16"),

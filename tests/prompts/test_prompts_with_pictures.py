@@ -10,7 +10,8 @@ from reeldrop.base.errors import Mistake, NeedsPicture, PromptError
 from reeldrop.base.job import DefaultsFile, Prompt
 from reeldrop.prompts import parsing
 from reeldrop.prompts.parsing import NotDescribed
-from reeldrop.prompts.rules import ModelRules, check_profile
+from reeldrop.prompts.profile_rules import check_profile
+from reeldrop.prompts.rules import ModelRules
 
 TAKES = {
     "text": {},

@@ -249,6 +249,13 @@ def test_windows_that_a_model_cannot_make_are_refused(
     assert remedy in mistake.remedy
 
 
+def test_the_default_overlap_fits_every_window(tiny_pipeline: Path, wan_pipeline: Path) -> None:
+    """It is half a window, but at least a frame of the latents."""
+    for model, window, overlap in ((tiny_pipeline, 2, 1), (wan_pipeline, 5, 4)):
+        found = pipeline.load(ModelSource("m", str(model), window=window)).capabilities.windows
+        assert (window, overlap) == (found.frames, found.overlap)
+
+
 def test_a_class_without_windows_refuses_them(tmp_path: Path) -> None:
     """The key is never ignored in silence."""
     source = ModelSource("m", str(save("LTX", tmp_path / "ltx")), window="auto")

@@ -41,7 +41,7 @@ def check_all(path: Path | None, prompt_file: Path | None = None, *, as_json: bo
     rows = [Row("config", True, str(file.absolute())), *folders(config)]
     if all(row.ok for row in rows if row.what == "inbox"):
         rows += share(config)
-    rows += [*synced(config), room(config), *machine(config)]
+    rows += [*synced(config), room(config), *machine(config, file)]
     if as_json:
         output.print_json([dataclasses.asdict(row) for row in rows])
     else:
@@ -146,8 +146,11 @@ def _is_same(one: Path, other: Path) -> bool:
         return os.path.realpath(one) == str(other)
 
 
-def machine(config: Config) -> Iterator[Row]:
-    """Yield the device, and whether the model can be loaded onto it."""
+def machine(config: Config, file: Path | None = None) -> Iterator[Row]:
+    """Yield the device, and whether the model can be loaded onto it.
+
+    file: the config.yaml, to name places in it
+    """
     from reeldrop.config import profiles  # these take seconds to import
     from reeldrop.render import devices
 
@@ -160,7 +163,7 @@ def machine(config: Config) -> Iterator[Row]:
         yield from check_cluster.rows(config)
     others = profiles.chosen(config) - {"auto"}
     if config.engine != "ray" or config.ray.address == "local":  # else other machines load it
-        yield from _own_model(config)
+        yield from _own_model(config, file)
         others -= {config.model}
     if config.engine == "in_process":
         yield from _groups_of_gpus(config)
@@ -188,7 +191,7 @@ def _too_large(own: str, config: Config) -> Iterator[Row]:
         yield Row(f"model {name}: memory", name != own, detail, doubt=True)
 
 
-def _own_model(config: Config) -> Iterator[Row]:
+def _own_model(config: Config, file: Path | None) -> Iterator[Row]:
     """Load the model for prompts that name none."""
     from reeldrop.config import profiles
     from reeldrop.render import devices, pipeline
@@ -202,7 +205,8 @@ def _own_model(config: Config) -> Iterator[Row]:
         loaded = pipeline.load(profiles.source(model, config))
         profiles.model_rules(model, config, loaded.capabilities)
     except FileError as error:
-        yield Row("model", False, str(error), may_pass=isinstance(error, Unavailable))
+        problem = error if file is None else configuration.placed(error, file)
+        yield Row("model", False, str(problem), may_pass=isinstance(error, Unavailable))
     else:
         detail = f"{model}: {type(loaded.pipe).__name__}, {loaded.dtype}, on {loaded.device}"
         yield Row("model", True, detail)

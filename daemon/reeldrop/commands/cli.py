@@ -139,8 +139,10 @@ def tune(
     """Find out which settings render fastest here, and let the daemon use them."""
     from reeldrop.commands import folders
     from reeldrop.commands.tune import find_fastest
+    from reeldrop.config.config import placing
 
-    find_fastest(folders.load(config), model, rounds, as_json=as_json)
+    with placing(config):
+        find_fastest(folders.load(config), model, rounds, as_json=as_json)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from reeldrop.store.status import State, Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reeldrop.base.errors import FileError
     from reeldrop.base.events import Event
     from reeldrop.config.config import Config
     from reeldrop.render.fleet import Fleet
@@ -58,13 +59,17 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
                 return ClusterFleet(found, tell)
             return fleet.OwnRenderer(profiles.sources(found), tell)
 
-        outcome = service.Service(
-            settings.Settings(read),
-            make_fleet,
-            drain=drain,
-            is_attended=is_attended,
-            observe=observe,
-        ).run()
+        def placed(error: FileError) -> FileError:
+            return configuration.placed(error, configuration.find(path))
+
+        with configuration.placing(path):
+            outcome = service.Service(
+                settings.Settings(read, placed),
+                make_fleet,
+                drain=drain,
+                is_attended=is_attended,
+                observe=observe,
+            ).run()
     return exit_codes.FAILED if drain and outcome.failed_jobs else 0
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import pydantic
 
 from reeldrop.base import strict_yaml
-from reeldrop.base.errors import ConfigError, Mistake, YamlError
+from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable, YamlError
 from reeldrop.config import builtin, mistakes
 from reeldrop.config.schema import Config as Config
 
@@ -84,3 +86,24 @@ def parse(text: str, path: Path) -> Config:
     if found:
         raise ConfigError(*found)
     return loaded
+
+
+def placed(error: FileError, path: Path) -> FileError:
+    """Return an error that came up with a model, with the places of its keys in a config.yaml."""
+    try:
+        root = strict_yaml.load_all(path.read_text(encoding="utf-8"))[0]
+    except (OSError, ValueError, LookupError, YamlError):  # it was changed meanwhile
+        return error
+    return type(error)(*(mistakes.with_place(one, root, path) for one in error.mistakes))
+
+
+@contextlib.contextmanager
+def placing(path: Path | None) -> Iterator[None]:
+    """Give errors that come up with a model the places of their keys in a config.yaml.
+
+    path: None for the one that is found
+    """
+    try:
+        yield
+    except (ConfigError, Unavailable) as error:
+        raise placed(error, find(path)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing
 from collections.abc import Iterator
@@ -38,6 +39,24 @@ def placed(
     key = ".".join(str(part) for part in location)
     line, column = (node.line, node.column) if known else (None, None)
     return Mistake(problem, remedy, line, column, key, str(path))
+
+
+def with_place(mistake: Mistake, root: strict_yaml.Node, path: Path) -> Mistake:
+    """Return a mistake that was found later, as in a loaded model, with its place in the file.
+
+    It stays as it is if its key is not in the file, nor the section that the key would be in.
+    """
+    node, location, left = root, list[str](), mistake.key
+    while isinstance(node.value, dict) and left:
+        names = [key for key in node.value if f"{left}.".startswith(f"{key}.")]
+        if not names:
+            break
+        location.append(max(names, key=len))  # names of profiles have dots in them
+        node, left = node.value[location[-1]], left[len(location[-1]) + 1 :]
+    if not location or mistake.file:
+        return mistake
+    found = placed(root, path, list(location), mistake.problem, mistake.remedy)
+    return dataclasses.replace(found, key=mistake.key, example=mistake.example)
 
 
 def _locate(root: strict_yaml.Node, location: list[Any]) -> tuple[strict_yaml.Node, bool]:

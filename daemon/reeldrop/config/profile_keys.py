@@ -25,6 +25,7 @@ from reeldrop.config.values import (
     Refused,
     Switch,
     Value,
+    whole_or,
 )
 from reeldrop.render.checkpoint import SAFETENSORS
 
@@ -154,7 +155,7 @@ class Profile(BaseModel):
     speed: Speed = Speed()
     lossy: Lossy = Lossy()
     loras: dict[LoraName, Lora] = {}
-    window: Annotated[int, Field(ge=2, le=10_000)] | Literal["auto"] | None = None
+    window: Annotated[int | Literal["auto"], whole_or("auto", 2, 10_000)] | None = None
     overlap: Annotated[int, Field(ge=1, le=10_000)] | None = None
     long_prompt: Literal["cut", "chunks"] = "cut"
     prompt_syntax: Literal["plain", "weighted"] = "plain"
@@ -165,6 +166,15 @@ class Profile(BaseModel):
     defaults: dict[str, Default] = {}
     limits: dict[str, Limit] = {}
     about: About = About()
+
+    @pydantic.field_validator("overlap")
+    @classmethod
+    def _fits_the_window(cls, overlap: int | None, info: pydantic.ValidationInfo) -> int | None:
+        window = info.data.get("window")
+        if overlap is not None and isinstance(window, int) and overlap >= window:
+            problem = f"an overlap of {overlap} does not fit a window of {window} frames"
+            raise Refused(problem, f"use less than {window}, such as {window // 2}")
+        return overlap
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Profile:

@@ -17,7 +17,7 @@ from reeldrop.base.fleet import BatchLimit, Device
 from reeldrop.base.job import Capabilities, Picture, Prompt
 from reeldrop.config import builtin
 from reeldrop.config.profile_keys import Speed
-from reeldrop.prompts import rules
+from reeldrop.prompts import profile_rules
 from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.render import devices, pins, pipeline, weights
 from reeldrop.render.source import LoraSource, ModelSource, bundled_model
@@ -216,7 +216,7 @@ def model_rules(name: str, config: Config, capabilities: Capabilities) -> ModelR
 
 def _rules(name: str, capabilities: Capabilities, allowed: Mapping[str, Any]) -> ModelRules:
     found = ModelRules(name, capabilities, **allowed)
-    rules.check_profile(found)
+    profile_rules.check_profile(found)
     return found
 
 

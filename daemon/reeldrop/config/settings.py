@@ -40,14 +40,20 @@ class _Set(NamedTuple):
 
 class Settings:
     """The settings in force. `read` returns config.yaml's and the profile for prompts without one.
+    `placed` returns an error of a model with the places of its keys in that file.
 
     rules: what prompt files may ask of each profile; None while that is unknown.
     readings: how often config.yaml was read again.
     refused: why the last change was refused; empty if it was not.
     """
 
-    def __init__(self, read: Callable[[], tuple[Config, str]]) -> None:
+    def __init__(
+        self,
+        read: Callable[[], tuple[Config, str]],
+        placed: Callable[[FileError], FileError] = lambda error: error,
+    ) -> None:
         self._read = read
+        self._placed = placed
         config, model = read()
         self._now = _Set(config, model, dict.fromkeys(config.models))
         self._next: _Set | None = None
@@ -91,7 +97,7 @@ class Settings:
         return config
 
     def _refuse(self, error: Exception) -> None:
-        self.refused = str(error)
+        self.refused = str(self._placed(error) if isinstance(error, FileError) else error)
         _log.error("reload_refused", reason=self.refused, remedy="the settings stay as they were")
 
     def _require_same_folders(self, config: Config) -> None:

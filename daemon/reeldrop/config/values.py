@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -66,17 +67,32 @@ def _pair(limit: object) -> object:
     match limit:
         case bool() | [bool(), _] | [_, bool()]:
             pass
-        case int() | float():
+        case int() | float() if 0 <= limit < math.inf:
             return None, limit
-        case [int() | float() as low, int() | float() as high] if low <= high:
+        case [int() | float() as low, int() | float() as high] if 0 <= low <= high < math.inf:
             return low, high
-    raise ValueError("must be the largest value, or [smallest, largest]")
+    raise ValueError("must be the largest value, or [smallest, largest]; neither is below 0")
 
 
 def _none_if_auto(value: object) -> object:
     if value is None:
         raise ValueError("must be a whole number, or auto")
     return None if value == "auto" else value
+
+
+def whole_or(word: str, least: int, most: int) -> pydantic.BeforeValidator:
+    """Return a validator of whole numbers and a word.
+
+    It says once what is wrong, where pydantic would say it of each of the two.
+    """
+
+    def check(value: object) -> object:
+        if value == word or (type(value) is int and least <= value <= most):
+            return value
+        given = f"'{value}'" if isinstance(value, str) else value
+        raise ValueError(f"must be {word}, or a whole number from {least} to {most}, not {given}")
+
+    return pydantic.BeforeValidator(check)
 
 
 def _switch(value: object) -> object:

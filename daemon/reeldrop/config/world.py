@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, Field
 
-from reeldrop.config.values import STRICT, File, Folder, Hours, Language, Refused
+from reeldrop.config.values import STRICT, File, Folder, Hours, Language, Refused, whole_or
 from reeldrop.translation import detection
 
 Kind = Literal["video", "job", "failed", "idle", "trouble", "down"]
@@ -72,7 +72,7 @@ class Cluster(BaseModel):
     model_config = STRICT
 
     address: str = "local"
-    renderers: Literal["all"] | Annotated[int, Field(ge=1, le=10_000)] = "all"
+    renderers: Annotated[int | Literal["all"], whole_or("all", 1, 10_000)] = "all"
     interface: Annotated[str, Field(min_length=1, max_length=45)] | None = None
     token_file: File | None = None
 

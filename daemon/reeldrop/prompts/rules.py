@@ -16,7 +16,6 @@ import pydantic
 from pydantic import Field
 
 from reeldrop.base import invisible
-from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.escaping import short
 from reeldrop.base.job import CROP, IMAGE_FIT, PAD, Capabilities, Grid, Scalar
 from reeldrop.base.loras import LoraLimits
@@ -26,7 +25,7 @@ from reeldrop.prompts import emphasis, loras, pictures, tags, unknown_keys, valu
 from reeldrop.prompts.faults import Fault as Fault
 from reeldrop.prompts.faults import SettingsRefused as SettingsRefused
 from reeldrop.prompts.layers import MAX_VIDEOS
-from reeldrop.prompts.wording import described, did_you_mean
+from reeldrop.prompts.wording import described
 
 MAX_SEED = 2**63 - 1
 LONGEST_TEXT = 10_000
@@ -44,7 +43,7 @@ FILE_KEYS = ("prompts", "priority", "rendered")
 _OWN_DEFAULTS: Mapping[str, Scalar] = {"fps": 8, "format": "mp4"}
 _OWN_KEYS = ("prompt", "seed", "fps", "format", "num_videos_per_prompt", TRANSLATE)
 _LISTS = ("seed", "format")
-_COUNTED = ("num_frames", "height", "width", "num_inference_steps")
+COUNTED = ("num_frames", "height", "width", "num_inference_steps")
 """Settings that are at least 1; others may be 0, and are 0 by default in some models."""
 _Fit = Literal["crop", "pad"]
 _Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -146,7 +145,7 @@ class ModelRules:
             return _Fit
         if kind in (str, bool):
             return _Text if kind is str else bool
-        if name not in _COUNTED:
+        if name not in COUNTED:
             default = self._all_defaults.get(name)
             usual = default if isinstance(default, int | float) else 0
             return self._within(name, kind, min(0, usual), max(10_000, usual))
@@ -209,7 +208,7 @@ class ModelRules:
                 f"a GIF has no more than {FASTEST_GIF} frames a second, not {settings['fps']:g}"
             )
             yield Fault("fps", problem, f"use {FASTEST_GIF} or less, or take gif out of `format:`")
-        for key in _COUNTED:
+        for key in COUNTED:
             grid, count = self.capabilities.grid(key), settings.get(key)
             if count is not None and not grid.has(count):
                 what = "frames" if key == "num_frames" else f"as {key}"
@@ -239,7 +238,10 @@ class ModelRules:
         wanted = wording.wanted(detail)
         if wanted is not None:
             problem = f"{key} must be {wanted}, not {described(value)}"
-            return problem, values.right(key, value, wanted, self._all_defaults.get(key))
+            usual = self._all_defaults.get(key)
+            if usual == value:  # it is the default that is wrong
+                usual = self.capabilities.defaults.get(key)
+            return problem, values.right(key, value, wanted, usual)
         match detail["type"]:
             case "extra_forbidden":
                 return f"'{key}' belongs to the whole file, not to one prompt", "move it to the top"
@@ -273,7 +275,7 @@ class ModelRules:
 
     def _bound(self, key: str, detail: Any) -> str:
         """Return, in words, the bound on a number, as one that the model can make."""
-        if key not in _COUNTED:
+        if key not in COUNTED:
             return f"use {wording.bound(detail)}"
         grid = self._allowed(key)
         least = grid.near(grid.least)[0]
@@ -298,31 +300,6 @@ class ModelRules:
         low, high = self.limits.get(key, (None, 10_000))
         most = min(int(high), grid.most or int(high))
         return dataclasses.replace(grid, least=max(grid.least, math.ceil(low or 1)), most=most)
-
-
-def check_profile(rules: ModelRules) -> None:
-    """Check a profile's defaults and limits against its pipeline's capabilities.
-
-    Raises:
-        ConfigError: it has every mistake that was found.
-    """
-    mistakes = []
-    not_here = ("prompt", "seed", "model", *rules.capabilities.pictures)
-    known = [key for key in rules.keys if key not in not_here]
-    for where, settings in (("defaults", rules.defaults), ("limits", rules.limits)):
-        for key in settings:
-            if key not in known:
-                problem = f"the pipeline of {rules.name} has no setting '{key}'"
-                place = f"models.{rules.name}.{where}.{key}"
-                mistakes.append(Mistake(problem, did_you_mean(key, known), key=place))
-    if mistakes:
-        raise ConfigError(*mistakes)
-    try:
-        rules.resolve({"prompt": "any"})
-    except SettingsRefused as error:
-        place = f"models.{rules.name}.defaults."
-        found = (Mistake(f.problem, f.remedy, key=place + f.key) for f in error.faults)
-        raise ConfigError(*found) from None
 
 
 def _is_encodable(text: str) -> bool:

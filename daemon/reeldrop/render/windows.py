@@ -54,10 +54,12 @@ def with_windows(capabilities: Capabilities, pipe: Any, source: ModelSource) -> 
         problem = f"{type(pipe).__name__} makes {grid} frames, not {frames}"
         raise ConfigError(Mistake(problem, f"use {_any(grid.near(frames))}", key=key))
     ratio = capabilities.frames_multiple
-    overlap = frames // 2 // ratio * ratio if source.overlap is None else source.overlap
+    half = max(ratio, frames // 2 // ratio * ratio)
+    overlap = half if source.overlap is None else source.overlap
     if overlap % ratio or not 0 < overlap < frames:
         problem = f"an overlap of {overlap} does not fit a window of {frames} frames"
-        remedy = f"use a multiple of {ratio}, less than {frames}"
+        multiple = f"a multiple of {ratio}, " if ratio > 1 else ""
+        remedy = f"use {multiple}less than {frames}"
         raise ConfigError(Mistake(problem, remedy, key=f"{source.key}.overlap"))
     return dataclasses.replace(capabilities, windows=Windows(frames, overlap, ratio))
 

@@ -1,0 +1,54 @@
+"""Check what a profile lets prompts ask against what its pipeline can do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from reeldrop.base.errors import ConfigError, Mistake
+from reeldrop.prompts.rules import COUNTED, ModelRules, SettingsRefused
+from reeldrop.prompts.wording import did_you_mean, number
+
+
+def check_profile(rules: ModelRules) -> None:
+    """Check a profile's defaults and limits against its pipeline's capabilities.
+
+    Raises:
+        ConfigError: it has every mistake that was found.
+    """
+    mistakes = [*_unknown(rules)] or [*_impossible(rules)]
+    if mistakes:
+        raise ConfigError(*mistakes)
+    try:
+        rules.resolve({"prompt": "any"})
+    except SettingsRefused as error:
+        place = f"models.{rules.name}.defaults."
+        found = (Mistake(f.problem, f.remedy, key=place + f.key) for f in error.faults)
+        raise ConfigError(*found) from None
+
+
+def _unknown(rules: ModelRules) -> Iterator[Mistake]:
+    """Yield the defaults and limits of settings that the pipeline does not have."""
+    not_here = ("prompt", "seed", "model", *rules.capabilities.pictures)
+    known = [key for key in rules.keys if key not in not_here]
+    for where, settings in (("defaults", rules.defaults), ("limits", rules.limits)):
+        for key in settings:
+            if key not in known:
+                problem = f"the pipeline of {rules.name} has no setting '{key}'"
+                place = f"models.{rules.name}.{where}.{key}"
+                yield Mistake(problem, did_you_mean(key, known), key=place)
+
+
+def _impossible(rules: ModelRules) -> Iterator[Mistake]:
+    """Yield the limits between which there is no number that the pipeline can make."""
+    for key, (low, high) in rules.limits.items():
+        if key not in COUNTED:
+            continue
+        grid = rules.capabilities.grid(key)
+        least = max(grid.least, math.ceil(low or 0))
+        near = grid.near(max(least, int(high)))
+        if not any(least <= one <= high for one in near):
+            problem = f"{rules.name} can't make any {key} from {least} to {number(high)}"
+            remedy = f"the limits must have one between them that it makes, such as {near[-1]}"
+            place = f"models.{rules.name}.limits.{key}"
+            yield Mistake(problem, remedy, key=place)

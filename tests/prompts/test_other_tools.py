@@ -29,6 +29,16 @@ class Case:
 BALL: dict[str, object] = {"prompt": "a red ball"}
 BALL_AND_BOAT: Shown = [BALL, {"prompt": "a blue boat"}]
 
+WAN_IN_COMFY_UI = """{
+  "3": {"class_type": "KSampler", "inputs": {"seed": 5, "steps": 20, "cfg": 6.0,
+    "positive": ["50", 0], "negative": ["50", 1], "sampler_name": "uni_pc"}},
+  "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red ball", "clip": ["38", 0]}},
+  "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["38", 0]}},
+  "28": {"class_type": "SaveAnimatedWEBP", "inputs": {"fps": 16, "images": ["8", 0]}},
+  "50": {"class_type": "WanImageToVideo", "inputs": {"width": 128, "height": 64, "length": 33,
+    "batch_size": 1, "positive": ["6", 0], "negative": ["7", 0]}}
+}"""
+
 CASES = [
     Case(
         "A1111's prompts from file",
@@ -165,6 +175,24 @@ CASES = [
         ],
     ),
     Case(
+        "a graph of ComfyUI for a video, whose texts go through another node",
+        WAN_IN_COMFY_UI,
+        "is JSON",
+        [
+            {
+                "prompt": "a red ball",
+                "negative_prompt": "blurry",
+                "height": 64,
+                "width": 128,
+                "num_frames": 33,
+                "num_inference_steps": 20,
+                "guidance_scale": 6,
+                "seed": 5,
+                "fps": 16,
+            }
+        ],
+    ),
+    Case(
         "Deforum's keyframes", '"0": "a red ball",\n"30": "a blue boat"', "keyframe", BALL_AND_BOAT
     ),
     Case(
@@ -195,7 +223,7 @@ CASES = [
         OPTIONS,
         [{**BALL, "negative_prompt": "blurry"}],
     ),
-    Case("a macro of Wan2GP", '! {Thing}="cat","dog"\na {Thing} runs', "macro of Wan2GP"),
+    Case("a macro among settings", '! {Thing}="cat"\na {Thing}\n----', "macro of Wan2GP"),
     Case(
         "a table with a head",
         'name,prompt,negative_prompt\nBall,a red ball,\nBoat,"a boat, blue",dark',
@@ -281,6 +309,76 @@ def test_lines_of_other_tools() -> None:
         if not all(m.remedy and m.line for m in found) or sum(bool(m.example) for m in found) > 1:
             wrong[case.what] = (str(found), None)
     assert {} == wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "remedy", "prompts"),
+    [
+        (
+            WAN_IN_COMFY_UI,
+            "this is a workflow of ComfyUI",
+            "write this in its place, without sampler_name, which reeldrop does not have:",
+            ["a red ball"],
+        ),
+        (
+            '{"nodes": [{"id": 6, "widgets_values": ["a red ball"]}], "links": [[1, 2]]}',
+            "this is a workflow of ComfyUI",
+            "write its prompt as `prompt: ...`, and its settings below that",
+            [],
+        ),
+        (
+            '{"prompt": "a red ball", "steps": 12}\n\n{"prompt": "a blue boat", "tea": 1}\n',
+            'each line is JSON of its own, and YAML ends before \'{"prompt": "a blue boat',
+            "write this in its place, without tea, which reeldrop does not have:",
+            ["a red ball", "a blue boat"],
+        ),
+        (
+            '{"prompt": "a red ball", "seed": [1, 2]}\n{"prompt": "a blue boat"}',
+            "each line is JSON of its own",
+            "put a line with `---` between the lines",
+            [],
+        ),
+    ],
+)
+def test_json_of_other_tools_in_a_yaml_file(
+    text: str, problem: str, remedy: str, prompts: list[str]
+) -> None:
+    """JSON is YAML, but this is no prompt file: the report says what it is, and shows one."""
+    found = mistake(text, "a.yaml")
+    assert found.problem.startswith(problem)
+    assert remedy == found.remedy
+    assert found.line
+    shown = [one.prompt for one in parse(found.example, "a.yaml").prompts] if prompts else []
+    assert prompts == shown
+    assert bool(prompts) == bool(found.example)
+
+
+def test_what_looks_a_little_like_json_of_other_tools() -> None:
+    """Documents of JSON are our own form, and nodes and links may be misplaced settings."""
+    assert ["a", "b"] == texts('{"prompt": "a"}\n---\n{"prompt": "b"}', "a.yaml")
+    assert "ComfyUI" not in mistakes("prompt: a\nnodes: [1]", "a.yaml")[0].problem
+    assert "no YAML" not in mistakes('{"prompt": "a"}\n{"prompt": b', "a.yaml")[0].problem
+
+
+def test_a_macro_is_shown_as_the_prompts_that_it_stands_for() -> None:
+    """The lists go on together, and hold until the next macro."""
+    found = mistake(
+        '! {Thing}="cat","dog" : {Place}="sea"\na {Thing} runs to the {Place}\nthe {Place}\n'
+        '! {Thing}="owl"\nan {Thing}, {Place}',
+        "a.txt",
+    )
+    assert "is a macro of Wan2GP" in found.problem
+    assert "in a.yaml:" in found.remedy
+    shown = ["a cat runs to the sea", "a dog runs to the sea", "the sea", "an owl, {Place}"]
+    assert shown == texts(found.example, "b.yaml")
+
+
+def test_a_macro_of_many_prompts_is_shown_in_part() -> None:
+    """What is shown is bounded, whatever the lists and lines are."""
+    many = ",".join(f'"{n}"' for n in range(300))
+    found = mistake(f"! {{N}}={many}\n" + "a {N}\n" * 900, "a.txt")
+    assert 50 == found.example.count("- a ")
+    assert found.example.endswith("# and so on\n")
 
 
 def test_a_table_with_a_cell_beyond_any_prompt() -> None:
@@ -693,3 +791,19 @@ def test_what_is_wrong_with_the_yaml_that_is_shown_is_told_with_it() -> None:
     assert all(name in "".join(told) for name in ("height", "width", "<lora:toy:0.8>"))
     assert all(one.remedy for one in found)
     assert 1 == sum(bool(one.example) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("sliding_window_size: 81", "it is set in config.yaml, by the profile"),
+        ("sliding_window_overlap: 5", "it is set in config.yaml, by the profile"),
+        ("context_length: 16", "it is set in config.yaml, by the profile"),
+        ("context_overlap: 4", "it is set in config.yaml, by the profile"),
+        ("context_stride: 1", "reeldrop has nothing for this; remove the line"),
+        ("num_frames: [5, 9]", "; several to compare go below `matrix:`"),
+    ],
+)
+def test_what_makes_videos_longer_elsewhere(line: str, remedy: str) -> None:
+    """Where windows are set is said by the names that other tools have for them."""
+    assert mistake(f"prompt: a red ball\n{line}").remedy.endswith(remedy)

@@ -374,7 +374,8 @@ REFUSED = [
         "Wan2GP's own examples: macros",
         '! {Subject}="cat","dog" : {Place}="forest"\nA {Subject} in a {Place}.',
         "macro of Wan2GP",
-        remedy="remove the line",
+        shown=({"prompt": "A cat in a forest."}, {"prompt": "A dog in a forest."}),
+        remedy="write the prompts that it stands for",
     ),
 ]  # fmt: skip
 

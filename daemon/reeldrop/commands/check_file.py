@@ -29,12 +29,13 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
     """
     from reeldrop.commands import check_translations
     from reeldrop.intake.reading import Reader
+    from reeldrop.intake.scan import no_prompt_file
     from reeldrop.prompts import parsing
     from reeldrop.prompts.parsing import NotDescribed
 
     source = _source(config, file)
     if source.suffix.lower() not in parsing.SUFFIXES:
-        raise WrongUsage(f"{file} does not end like a prompt file: .txt, .yaml, .yml or .mp4")
+        raise WrongUsage(f"{file} is {no_prompt_file(source.suffix.lower())}")
     model = model_of_daemon(config)
     reader = Reader({model: None, **known_rules(config)}, model)
     try:

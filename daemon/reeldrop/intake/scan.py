@@ -259,7 +259,7 @@ class Scan:
                 self.found.strays[path] = "ratings of videos: put them at the top of the inbox"
         elif stat.S_ISREG(mode) and not (stem.lower() == "readme" or _is_readme(name)):
             no_control = control_names.reason(name, size, is_on=is_on)
-            self.found.strays[path] = no_control or _no_prompt_file(ending.lower())
+            self.found.strays[path] = no_control or no_prompt_file(ending.lower())
 
     def _awaited(
         self, before: Awaited | None, status: os.stat_result, rest: float, tool: str = ""
@@ -293,7 +293,7 @@ def _is_readme(name: str) -> bool:
 
 
 @functools.lru_cache(100)
-def _no_prompt_file(ending: str) -> str:
+def no_prompt_file(ending: str) -> str:
     """Return why a file with this ending is not a prompt file, and which ending would be right."""
     if ending == ".json":
         return "not a prompt file: ends in .json; rename it to .yaml, which may hold JSON"

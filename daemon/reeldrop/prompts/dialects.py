@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,11 @@ from reeldrop.prompts.key_value import AMBIGUOUS, PROMPT, Recognised, Said, is_s
 
 _LONGEST = 20_000
 """Upper bound on the characters of a line that are examined."""
+
+_SIZES_OF_GRAPHS = ("width", "height", "length", "fps", "frame_rate")
+_MOST_LINKS = 10
+_LONGEST_TOML = 20_000
+"""Upper bound on the characters of a text that is tried as TOML."""
 
 _MOST_OPTIONS = 30
 """Upper bound on the options of a line that are examined."""
@@ -87,7 +93,7 @@ def of_json(text: str) -> list[Said] | None:
     except (ValueError, RecursionError):
         return None
     if isinstance(found, dict):
-        graph, for_all = _of_graph(found), _scalars(found)
+        graph, for_all = of_graph(found), _scalars(found)
         inner = found.get("prompts", found.get("prompt_map", found))
         if isinstance(inner, dict) and _are_keyframes(inner):
             inner = list(inner.values())
@@ -98,6 +104,18 @@ def of_json(text: str) -> list[Said] | None:
         return None
     items = (_text(item) if isinstance(item, str) else item for item in found[:100])
     return [{**for_all, **_scalars(item)} for item in items if isinstance(item, dict)]
+
+
+def of_toml(text: str) -> list[Said]:
+    """Return the settings in each table of a TOML file; empty if it is none."""
+    try:
+        found = tomllib.loads(text if len(text) <= _LONGEST_TOML else "")
+    except (ValueError, RecursionError):
+        return []
+    tables: list[object] = [{k: v for k, v in found.items() if not isinstance(v, dict | list)}]
+    for value in found.values():
+        tables += value if isinstance(value, list) else [value] if isinstance(value, dict) else []
+    return of_json(json.dumps(tables, default=str)) or []
 
 
 def _are_keyframes(values: Mapping[str, Any]) -> bool:
@@ -115,24 +133,35 @@ def _scalars(values: Mapping[str, Any]) -> dict[str, str]:
     return {k: str(v) for k, v in values.items() if isinstance(v, str | int | float)}
 
 
-def _of_graph(nodes: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a ComfyUI graph says: the texts and numbers at its sampler."""
+def of_graph(nodes: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a ComfyUI graph says: the texts and numbers at its sampler, and the size."""
     says: dict[str, str] = {}
     for node in nodes.values():
-        inputs = node.get("inputs") if isinstance(node, dict) and "class_type" in node else None
-        if not isinstance(inputs, dict):
-            continue
-        if "Sampler" in str(node["class_type"]):
+        inputs = _inputs(node)
+        says |= {k: v for k, v in _scalars(inputs).items() if k in _SIZES_OF_GRAPHS}
+        if "Sampler" in str(node["class_type"] if inputs else ""):
             says |= _scalars(inputs)
             for name, key in (("prompt", "positive"), ("negative_prompt", "negative")):
-                link = inputs.get(key)
-                origin = nodes.get(str(link[0])) if isinstance(link, list) and link else None
-                there = origin.get("inputs") if isinstance(origin, dict) else None
-                if isinstance(there, dict) and isinstance(there.get("text"), str):
-                    says[name] = there["text"]
+                text = _text_behind(nodes, inputs, key)
+                says |= {} if text is None else {name: text}
         elif isinstance(inputs.get("text"), str):
             says.setdefault("prompt", inputs["text"])
     return says
+
+
+def _inputs(node: Any) -> Mapping[str, Any]:
+    inputs = node.get("inputs") if isinstance(node, dict) and "class_type" in node else None
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def _text_behind(nodes: Mapping[str, Any], inputs: Mapping[str, Any], key: str) -> str | None:
+    """Return the text that an input comes from, also through other nodes that pass it on."""
+    for _ in range(_MOST_LINKS):
+        link = inputs.get(key, inputs.get("conditioning"))
+        inputs = _inputs(nodes.get(str(link[0]))) if isinstance(link, list) and link else {}
+        if isinstance(inputs.get("text"), str):
+            return str(inputs["text"])
+    return None
 
 
 def _options(line: str) -> Recognised | None:

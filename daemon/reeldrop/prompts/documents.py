@@ -13,7 +13,7 @@ from reeldrop.base.escaping import short
 from reeldrop.base.job import PRIORITIES, DefaultsFile
 from reeldrop.base.sweeps import MATRIX, SWEEPS, Swept
 from reeldrop.base.translated import KEYS, TRANSLATED_FROM
-from reeldrop.prompts import loras, other_names, pictures
+from reeldrop.prompts import json_files, loras, other_names, pictures
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count, merge
 from reeldrop.prompts.rules import FILE_KEYS
@@ -160,7 +160,9 @@ def _load(text: str, allowance: strict_yaml.Allowance) -> list[strict_yaml.Node]
     try:
         return strict_yaml.load_all(text, allowance)
     except YamlError as error:
-        foreign = _other_language(text, error.mistakes[0].line or 1)
+        lines_of_json = json_files.of_lines(text)
+        foreign = [lines_of_json] if lines_of_json is not None else []
+        foreign = foreign or _other_language(text, error.mistakes[0].line or 1)
         raise PromptError(*(foreign or map(_several, error.mistakes))) from None
 
 
@@ -183,6 +185,7 @@ def _several(mistake: Mistake) -> Mistake:
 
 def _layer(document: strict_yaml.Node, file: str = "") -> Layer:
     if isinstance(document.value, dict):
+        json_files.refuse_workflow(document)
         layer = {key: _setting(key, child, file) for key, child in document.value.items()}
         _check_size(layer)
         return layer

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
-import json
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -30,8 +28,6 @@ _MOST = 10
 
 _ENOUGH = 100
 """After this many lines of another tool, the rest is not examined."""
-_LONGEST_TOML = 20_000
-"""Upper bound on the characters of a text that is tried as TOML."""
 
 _OUR_STATUS = re.compile(r"reeldrop: .*\n\nWritten \d{4}-")
 _PROMPT_KEY = re.compile(r"^[ \t{\"']*+prompts?[\"']?\s*:", re.MULTILINE)
@@ -120,27 +116,14 @@ def _check_whole(stem: str, text: str, lines: Lines) -> None:
         says = dialects.of_json(text)
         if says is not None:
             _refuse(stem, "this file is JSON, not lines of prompts", number, says)
-    tables = _of_toml(text)
+    prompts, for_all = _with_settings(dialects.of_toml(text))
+    tables = [{**for_all, **prompt} for prompt in prompts]
     if tables:
         _refuse(stem, "this file is TOML or a list in code, not lines of prompts", number, tables)
     rows = _rows(lines)
     if rows is not None:
         kind = "Markdown" if line.startswith("|") else "CSV"
         _refuse(stem, f"this file is a table ({kind}), not lines of prompts", number, rows)
-
-
-def _of_toml(text: str) -> list[Said]:
-    """Return the settings of each prompt of a TOML file; empty if it is none, or has no prompt."""
-    try:
-        found = tomllib.loads(text if len(text) <= _LONGEST_TOML else "")
-    except (ValueError, RecursionError):
-        return []
-    tables: list[object] = [{k: v for k, v in found.items() if not isinstance(v, dict | list)}]
-    for value in found.values():
-        tables += value if isinstance(value, list) else [value] if isinstance(value, dict) else []
-    says = dialects.of_json(json.dumps(tables, default=str)) or []
-    prompts, for_all = _with_settings(says)
-    return [{**for_all, **prompt} for prompt in prompts]
 
 
 def _check_keyframes(stem: str, lines: Lines) -> None:
@@ -219,7 +202,7 @@ def _rows(lines: Lines) -> list[Said] | None:
 
 
 def _refuse(stem: str, problem: str, number: int, says: Iterable[Said]) -> None:
-    example, left_out = _yaml(list(says))
+    example, left_out = yaml_of(list(says))
     remedy = f"write its prompts as YAML, in {stem}.yaml"
     if example:
         remedy = _remedy(stem, Recognised("", {"": ""}), example, left_out)
@@ -229,9 +212,13 @@ def _refuse(stem: str, problem: str, number: int, says: Iterable[Said]) -> None:
 def _remedy(stem: str, what: Recognised, example: str, left_out: list[str]) -> str:
     if not what.says or not example:
         return "remove the line, or put `# ` before it; in a YAML file, it can be a prompt"
+    return f"write it as YAML, in {stem}.yaml{without(left_out)}:"
+
+
+def without(left_out: Sequence[str]) -> str:
+    """Return, in words, what the YAML of `yaml_of` leaves out."""
     out = ", ".join(dict.fromkeys(short(name) for name in left_out[:8]))
-    missing = f", without {out}, which reeldrop does not have" if out else ""
-    return f"write it as YAML, in {stem}.yaml{missing}:"
+    return f", without {out}, which reeldrop does not have" if out else ""
 
 
 def _with_one_example(mistakes: Iterable[Mistake]) -> list[Mistake]:
@@ -266,7 +253,7 @@ def _example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, 
         elif what.says:
             says.append(what.says)
             is_strange = True
-    return _yaml(*_with_settings(says)) if is_strange else ("", [])
+    return yaml_of(*_with_settings(says)) if is_strange else ("", [])
 
 
 def _with_settings(says: Iterable[Said]) -> tuple[list[Said], Said]:
@@ -298,7 +285,7 @@ def _with_settings_below(rows: Iterable[tuple[bool, Said]]) -> tuple[list[Said],
     return prompts, for_all
 
 
-def _yaml(says: Sequence[Said], for_all: Said = MappingProxyType({})) -> tuple[str, list[str]]:
+def yaml_of(says: Sequence[Said], for_all: Said = MappingProxyType({})) -> tuple[str, list[str]]:
     """Return prompts of another tool as YAML, and the names for which reeldrop has no key.
 
     for_all: settings that stand beside the prompts

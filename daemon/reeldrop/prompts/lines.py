@@ -10,10 +10,10 @@ from pathlib import PurePosixPath
 
 from reeldrop.base import invisible, strict_yaml
 from reeldrop.base.errors import Mistake, PromptError
-from reeldrop.prompts import foreign
+from reeldrop.prompts import foreign, macros
 from reeldrop.prompts.decoding import with_newlines
 from reeldrop.prompts.key_value import Names, may_be_a_setting
-from reeldrop.prompts.layers import Layer, Setting, check_count
+from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count
 
 MAX_LINES = 20_000
 _COMMENT = re.compile(r"#+(\s|$)")
@@ -51,7 +51,9 @@ def items(name: str, text: str, names: Names) -> list[Layer]:
         for number, line in enumerate(text.split("\n"), start=1)
         if (prompt := invisible.strip(line)) and not _COMMENT.match(prompt)
     ]
-    foreign.refuse(name, text, [(line.number, line.text) for line in lines], names)
+    numbered = [(line.number, line.text) for line in lines]
+    macros.refuse(name, numbered[:MAX_VIDEOS])
+    foreign.refuse(name, text, numbered, names)
     check_count(max(1, len(lines)))  # before settings are made of them
     _check_controls(lines)
     is_list = _is_list(lines)

@@ -48,6 +48,8 @@ _ELSEWHERE: Mapping[str, str] = {
     "sample_solver scheduler schedule schedule_type sampling_method solver scheduler_name "
     "flow_shift shift karras",
     "it is set in config.yaml, by the profile": "long_prompt prompt_syntax window overlap "
+    "sliding_window_size sliding_window_overlap context_length context_frames context_size "
+    "context_overlap "
     "languages dtype placement gpus tiling quantization guider limits speed "
     "max_batch_size min_memory_gb preview_steps revision variant pipeline",
     "there are no LoRAs to choose from here": "lora lora_name lora_weights activated_loras",
@@ -78,7 +80,9 @@ _ELSEWHERE: Mapping[str, str] = {
     "video_prompt_type image_prompt_type audio_prompt_type prompt_enhancer multi_prompts_gen_type "
     "keep_frames_video_source tea_cache_setting skip_steps_cache_type teacache slg_switch "
     "cfg_star_switch cfg_zero_step apg_switch perturbation_switch riflex_setting "
-    "sliding_window_size settings_version temporal_upsampling spatial_upsampling mmaudio_setting "
+    "sliding_window_color_correction_strength sliding_window_overlap_noise "
+    "sliding_window_discard_last_frames context_stride context_schedule closed_loop freenoise "
+    "settings_version temporal_upsampling spatial_upsampling mmaudio_setting "
     "film_grain_intensity latent_image control_after_generate add_noise start_at_step end_at_step "
     "weight_dtype vae_name clip_name clip_name1 clip_name2 crf pix_fmt pingpong save_output "
     "save_metadata trim_to_audio loop_count filename_prefix enable_hr hr_scale hr_upscaler "

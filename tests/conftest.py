@@ -95,9 +95,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
-@hypothesis.settings(
-    max_examples=1, database=None, deadline=None, suppress_health_check=[*hypothesis.HealthCheck]
+# How long an example takes tells how busy the machine is, and not what is right.
+hypothesis.settings.register_profile(
+    "busy",
+    hypothesis.settings.default,  # that of a CI run draws the same examples each time
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+hypothesis.settings.load_profile("busy")
+
+
+@hypothesis.settings(max_examples=1, database=None, suppress_health_check=[*hypothesis.HealthCheck])
 @hypothesis.given(hypothesis.strategies.none())
 def _draw(_nothing: None) -> None:
     """Let hypothesis look who refers to its dice, which it does once."""

@@ -329,7 +329,7 @@ def test_utf_16_is_no_sign_of_an_unfinished_file(place: Place) -> None:
 # Every way of delivery, byte by byte
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
 def test_each_way_of_delivery_at_any_speed(seed: int) -> None:
     """Files that arrive together, one in each way, are claimed once, and complete."""

@@ -289,7 +289,7 @@ _names = st.lists(_byte_names | _text_names | _nasty_parts, min_size=1, max_size
 _suffixes = st.sampled_from([b".txt", b".YAML", b".mp4"])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(_names, _suffixes), min_size=2, max_size=12))
 @example([(b"_failed/x", b".txt"), (b"a" * 251, b".txt"), (b"..../....", b".txt")])
 @example([(b"\xff" * 200, b".txt"), ("\N{COMBINING ACUTE ACCENT}".encode() * 120, b".txt")])

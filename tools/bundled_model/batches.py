@@ -14,6 +14,7 @@ from . import autoencoder, schedule, world
 THING_WEIGHT = 8.0
 PLACE_SCALE = (1.0, 0.35, 0.35)
 HARD_THINGS, HARD_SHARE = ("surfer", "knight", "rider", "kite", "bird"), 0.4  # of small parts
+PAIRS_SHARE = 0.3  # pairs are small, and fail twice as often
 OTHER_STEPS, OTHER_SHARE = (3, 16), 0.4  # films of 3 to 15 steps instead of the usual number
 
 
@@ -61,12 +62,12 @@ def draw_batch(
 
 
 def draw_spec(rng: np.random.Generator) -> world.Spec:
-    """Draw a combination that the training may see; the hard things more often."""
-    spec = world.sample_spec(rng)
-    hard = rng.random() < HARD_SHARE
-    while hard and spec.thing not in HARD_THINGS:
+    """Draw a combination that the training may see; the hard ones more often."""
+    is_hard, is_pair = rng.random() < HARD_SHARE, rng.random() < PAIRS_SHARE
+    while True:
         spec = world.sample_spec(rng)
-    return spec
+        if (not is_hard or spec.thing in HARD_THINGS) and (not is_pair or spec.count == "two"):
+            return spec
 
 
 def _draw_path(

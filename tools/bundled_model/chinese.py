@@ -119,6 +119,8 @@ CHINESE = Language(
         "视频：{noun}{time}{scene}{motion}",
         "{noun}，{time}，{scene}，{motion}",
         "{noun} {scene} {motion} {time}",
+        "有{noun}{time}{scene}{motion}",
+        "画面上有{noun}，{scene}{motion}，{time}",
     ),
     held_out_templates=(
         "{scene}有{noun}，{time}{motion}",

@@ -184,6 +184,7 @@ ENGLISH = Language(
         "a video of {noun} {motion} {scene} {time}",
         "{motion} {scene} {time}, {noun}",
         "{noun}, {scene}, {time}, {motion}",
+        "there is {noun} {motion} {scene} {time}",
     ),
     held_out_templates=(
         "{scene} {time} there is {noun}, {motion}",

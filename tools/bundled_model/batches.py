@@ -15,6 +15,11 @@ THING_WEIGHT = 8.0
 PLACE_SCALE = (1.0, 0.35, 0.35)
 HARD_THINGS, HARD_SHARE = ("surfer", "knight", "rider", "kite", "bird"), 0.4  # of small parts
 PAIRS_SHARE = 0.3  # pairs are small, and fail twice as often
+FAINT = {  # colours that stand out little from what is behind them
+    ("brown", "desert"), ("orange", "desert"), ("white", "desert"),
+    ("white", "willow"), ("black", "willow"),
+}  # fmt: skip
+FAINT_SHARE = 0.2
 OTHER_STEPS, OTHER_SHARE = (3, 16), 0.4  # films of 3 to 15 steps instead of the usual number
 
 
@@ -64,9 +69,14 @@ def draw_batch(
 def draw_spec(rng: np.random.Generator) -> world.Spec:
     """Draw a combination that the training may see; the hard ones more often."""
     is_hard, is_pair = rng.random() < HARD_SHARE, rng.random() < PAIRS_SHARE
+    is_faint = rng.random() < FAINT_SHARE
     while True:
         spec = world.sample_spec(rng)
-        if (not is_hard or spec.thing in HARD_THINGS) and (not is_pair or spec.count == "two"):
+        if (
+            (not is_hard or spec.thing in HARD_THINGS)
+            and (not is_pair or spec.count == "two")
+            and (not is_faint or (spec.colour, spec.scene) in FAINT)
+        ):
             return spec
 
 

@@ -14,7 +14,7 @@ import pytest
 from harness.hub_server import Hub, served
 from harness.site import Site
 from huggingface_hub import constants
-from reeldrop.base.errors import ConfigError, WrongUsage
+from reeldrop.base.errors import ConfigError, Unavailable, WrongUsage
 from reeldrop.commands import check, models, progress, pull
 from reeldrop.config import builtin, config, profiles
 from reeldrop.config.config import Config
@@ -196,6 +196,30 @@ def test_pull_gets_loras_too(
     ]
     assert printed[1:] == files
     assert {"c" * 40} == {hub_cache.commit_of(file) for file in files}
+
+
+def test_nothing_is_pulled_if_the_disk_has_no_room_for_all(
+    tmp_path: Path, hub: Hub, wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the model alone, nor a model whose LoRA does not exist."""
+    (tmp_path / "loras").mkdir()
+    (tmp_path / "loras" / "large.safetensors").write_bytes(bytes(64 << 20))
+    hub.add("some/wan", wan_pipeline)
+    hub.add("some/loras", tmp_path / "loras")
+    text = (
+        "models: {wan: {repository: some/wan, loras: {a: {repository: some/loras, "
+        "weight_name: %s.safetensors}}}}"
+    )
+    usage = shutil.disk_usage("/")._replace(free=(256 + 32) << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    with pytest.raises(Unavailable, match=r"wan needs 0\.1 GB more in .* where 0\.3 GB are free"):
+        pull.pull_model(settings(tmp_path, text % "large"), "wan", newest=False)
+    with pytest.raises(ConfigError, match=r"has no file larg\.safetensors"):
+        pull.pull_model(settings(tmp_path, text % "larg"), "wan", newest=False)
+    assert [] == hub.ranges
+    usage = usage._replace(free=(256 + 128) << 20)
+    pull.pull_model(settings(tmp_path, text % "large"), "wan", newest=False)
+    assert hub.ranges
 
 
 def test_a_lora_that_its_repository_does_not_have(tmp_path: Path, hub: Hub) -> None:

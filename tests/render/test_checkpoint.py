@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reeldrop.render.checkpoint import needed, without_safetensors
+from reeldrop.render.checkpoint import needed, without_safetensors, without_weights
 
 INDEX = {
     "_class_name": "WanPipeline",
@@ -85,3 +85,20 @@ def test_weights_in_other_forms_only() -> None:
         "vae/diffusion_pytorch_model.safetensors"
     }
     assert ["vae"] == without_safetensors(bare, INDEX)
+
+
+def test_parts_that_lack_weights() -> None:
+    """All shards are needed, and those of the variant, or else those without one."""
+    whole = ALWAYS | PLAIN
+    assert [] == without_weights(whole, INDEX, None)
+    assert [] == without_weights(whole, INDEX, "bf16")
+    assert [] == without_weights(ALWAYS | BF16 | PLAIN, INDEX, "bf16")
+    assert ["text_encoder", "transformer", "vae"] == without_weights(ALWAYS, INDEX, None)
+    for number in (1, 2):
+        shard = f"text_encoder/model-0000{number}-of-00002.safetensors"
+        assert ["text_encoder"] == without_weights(whole - {shard}, INDEX, None)
+    assert ["vae"] == without_weights(
+        whole - {"vae/diffusion_pytorch_model.safetensors"}, INDEX, None
+    )
+    both = whole - {"text_encoder/model-00002-of-00002.safetensors"}
+    assert [] == without_weights(both | {"text_encoder/model.safetensors"}, INDEX, None)

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import huggingface_hub as hub
 import pytest
 from harness.hub_server import Hub, served
 from harness.processes import run, start
@@ -192,6 +193,25 @@ def test_a_disk_that_is_too_small(place: Place, monkeypatch: pytest.MonkeyPatch)
     assert f"needs 0.0 GB more in {place.cache}, where 0.1 GB are free" in found.problem
     assert "HF_HOME" in found.remedy
     assert [] == place.hub.ranges
+
+
+def test_a_disk_without_links_needs_room_for_copies(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, the hub's library copies the files, so that each is on the disk twice."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", True)
+    free = (256 << 20) + LARGE_BYTES * 3 // 2
+    usage = shutil.disk_usage("/")._replace(free=free)
+    with monkeypatch.context() as patch:
+        patch.setattr("reeldrop.render.downloads.shutil.disk_usage", lambda _path: usage)
+        found = mistake(place.wanted, Unavailable)
+        assert "needs 0.1 GB more" in found.problem
+        assert [] == place.hub.ranges
+    folder = downloads.fetch(place.wanted)
+    file = folder / "vae/diffusion_pytorch_model.safetensors"
+    assert file.is_file()
+    assert not file.is_symlink()
+    assert folder == hub_cache.complete(place.wanted)
 
 
 def test_a_disk_that_fills_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,6 +429,27 @@ def test_diffusers_downloads_nothing_itself(
     _tree_cache._IN_MEMORY_TREE_CACHE.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "a" * 40 == pipeline.load(source).revision
+
+
+def test_half_a_download_is_not_loaded(
+    place: Place, wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the list of its files, too; the message has the command that goes on with it."""
+    place.hub.add("some/wan", wan_pipeline)
+    source = ModelSource("wan", "some/wan", pins=place.spool / pins.FILE_NAME)
+    hub.snapshot_download("some/wan", ignore_patterns=["vae/*.safetensors"])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for _ in range(2):
+        assert hub_cache.complete(source) is None
+        assert hub_cache.seems_there(source) is None
+        with pytest.raises(Unavailable, match=r"`reeldrop pull wan`"):
+            pipeline.load(source)
+        shutil.rmtree(place.cache / "models--some--wan" / "trees", ignore_errors=True)
+        _tree_cache._IN_MEMORY_TREE_CACHE.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    place.hub.ranges.clear()
+    downloads.fetch(source)
+    assert 1 == len(place.hub.ranges)  # what was there is not sent again
 
 
 def test_offline_without_the_files(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,9 @@ def pull_model(config: Config, name: str, *, newest: bool) -> None:
     free = {one.location: one for one in wanted if one.revision is None}
     pinned = [one for one in free.values() if repository.pinned(one) is not None]
     with owners.given_to_owner(hub_cache.folder()), _bar(sys.stdout.isatty(), name) as tell:
-        found = [downloads.fetch(model, tell, newest=newest)] if model is not None else []
+        found = []
+        if model is not None:
+            found.append(downloads.fetch(model, tell, newest=newest, beside=loras))
         found += [downloads.fetch_file(*lora, tell, newest=newest) for lora in loras]
     for path in found:
         print(output.printable(path))

@@ -2,9 +2,9 @@
 
 Knows nothing of folders, prompt files or encoding.
 
-Models: `source` says what is wanted. `downloads` gets files from the hub, `hub_cache` says which
-are here, `hub_errors` why not; `repository` and `pins` know the commit, `checkpoint` the files that
-are needed, `tensors` what is in them, `weights` how large they will be.
+Models: `source` says what is wanted. `downloads` gets files from the hub, if there is `room`;
+`hub_cache` says which are here, `hub_errors` why not; `repository` and `pins` know the commit,
+`checkpoint` the files that are needed, `tensors` what is in them, `weights` how large they will be.
 
 Pipelines: `pipeline` loads one, `parts` sets it up, with the types of `dtypes`; the result is
 `loaded`. `capabilities` finds out what it accepts, by the table `classes` of `kinds`; `problems`

@@ -15,9 +15,13 @@ _OTHER_WEIGHTS = frozenset(
 )
 _FOR_PEOPLE = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".mp4", ".svg", ".md"})
 
+_WITHOUT_WEIGHTS = ("Tokenizer", "Processor", "Scheduler", "Extractor", "Guidance")
+"""In the names of classes of parts that have no weights."""
+
 _NAME = r"(?:model|diffusion_pytorch_model)"
 _SHARD = r"(?:-\d{5}-of-\d{5})?"
 _WEIGHTS = re.compile(rf"{_NAME}(?:\.(\w+))?{_SHARD}(?:\.(\w+))?\.safetensors")
+_OF_SHARDS = re.compile(r"-\d{5}-of-(\d{5})")
 _SHARDS = re.compile(rf"{_NAME}\.safetensors\.index(?:\.(\w+))?\.json")
 """Weights and indexes of their shards; the groups are the variant."""
 
@@ -48,6 +52,32 @@ def without_safetensors(names: Iterable[str], index: Mapping[str, Any]) -> list[
     known = [PurePosixPath(name) for name in names]
     kinds = {part: {n.suffix for n in known if n.parts[0] == part} for part in parts(index)}
     return [p for p, k in kinds.items() if k & _OTHER_WEIGHTS and SAFETENSORS not in k]
+
+
+def without_weights(
+    names: Iterable[str], index: Mapping[str, Any], variant: str | None
+) -> list[str]:
+    """Return the parts with a config.json that lack some or all of their weights.
+
+    `names` are the files that are there.
+    """
+    there = set(names)
+    found = [name for name in needed(there, index, variant) if name.endswith(SAFETENSORS)]
+    models = (
+        part
+        for part in parts(index)
+        if f"{part}/config.json" in there
+        if not any(word in str(index[part][1]) for word in _WITHOUT_WEIGHTS)
+    )
+    return [
+        part for part in models if not _is_whole([n for n in found if n.startswith(f"{part}/")])
+    ]
+
+
+def _is_whole(weights: list[str]) -> bool:
+    """Return whether there are weights in one file, or all shards of them."""
+    shards = [int(match[1]) for name in weights if (match := _OF_SHARDS.search(name))]
+    return len(weights) > len(shards) or (bool(shards) and len(shards) >= max(shards))
 
 
 def _of_part(names: list[str], variant: str | None) -> set[str]:

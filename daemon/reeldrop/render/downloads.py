@@ -21,21 +21,18 @@ from typing import IO, Any
 
 import huggingface_hub as hub
 from huggingface_hub import constants
-from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.file_download import are_symlinks_supported, http_get
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils.tqdm import tqdm
 
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.prompts.wording import did_you_mean
-from reeldrop.render import checkpoint, hub_cache, pins
+from reeldrop.render import checkpoint, hub_cache, pins, room
 from reeldrop.render.hub_errors import as_ours
 from reeldrop.render.repository import Wanted, pinned
 
 _SUFFIX = ".reeldrop"
 """Ends the names of incomplete files in the hub's cache."""
-
-_SPARE_BYTES = 256 << 20
-"""Disk space that is left free."""
 
 Tell = Callable[[int, int], None]
 """Called with the bytes downloaded so far, and all bytes."""
@@ -66,11 +63,13 @@ def fetch(
     *,
     newest: bool = False,
     check: Callable[[Any], None] = lambda _index: None,
+    beside: Iterable[tuple[Wanted, str]] = (),
 ) -> Path:
     """Return the folder of a model; download its missing files first.
 
     With `newest`, the noted commit is replaced by the newest one. `check` is called with the
-    content of model_index.json before anything else is downloaded, and may raise.
+    content of model_index.json before anything else is downloaded, and may raise. `beside` are
+    files of other repositories, for which there has to be room, too.
 
     Raises:
         ConfigError: the profile's repository, revision or weights do not exist, or access to the
@@ -83,7 +82,10 @@ def fetch(
         return found
     _require_online(wanted)
     with as_ours(wanted):
-        return _carry_out(wanted, _plan(wanted, newest, check), tell)
+        plan = _plan(wanted, newest, check)
+    others = [_plan_of_file(*one, newest) for one in beside if newest or _is_missing(*one)]
+    with as_ours(wanted):
+        return _carry_out(wanted, plan, tell, others)
 
 
 def fetch_file(
@@ -99,14 +101,24 @@ def fetch_file(
         _note(wanted, str(hub_cache.commit_of(found)))
         return found
     _require_online(wanted)
+    plan = _plan_of_file(wanted, file, newest)
+    with as_ours(wanted):
+        return _carry_out(wanted, plan, tell) / file
+
+
+def _is_missing(wanted: Wanted, file: str) -> bool:
+    return hub_cache.file_there(wanted, file) is None
+
+
+def _plan_of_file(wanted: Wanted, file: str, newest: bool) -> _Plan:
     with as_ours(wanted):
         commit, files = _files(wanted, newest)
-        if file not in files:
-            problem = f"{wanted.location} has no file {file}"
-            known = sorted(name for name in files if name.endswith(checkpoint.SAFETENSORS))
-            remedy = did_you_mean(file, known) if known else "it has no safetensors at all"
-            raise ConfigError(Mistake(problem, remedy, key=f"{wanted.key}.weight_name"))
-        return _carry_out(wanted, _plan_of(wanted, commit, files, [file]), tell) / file
+    if file not in files:
+        problem = f"{wanted.location} has no file {file}"
+        known = sorted(name for name in files if name.endswith(checkpoint.SAFETENSORS))
+        remedy = did_you_mean(file, known) if known else "it has no safetensors at all"
+        raise ConfigError(Mistake(problem, remedy, key=f"{wanted.key}.weight_name"))
+    return _plan_of(wanted, commit, files, [file])
 
 
 def _require_online(wanted: Wanted) -> None:
@@ -116,10 +128,14 @@ def _require_online(wanted: Wanted) -> None:
         raise Unavailable(Mistake(problem, remedy, key=wanted.name))
 
 
-def _carry_out(wanted: Wanted, plan: _Plan, tell: Tell | None) -> Path:
-    """Download the missing ones of the planned files, and return their folder."""
+def _carry_out(wanted: Wanted, plan: _Plan, tell: Tell | None, later: Iterable[_Plan] = ()) -> Path:
+    """Download the missing ones of the planned files, and return their folder.
+
+    There has to be room for those that are planned for `later`, too.
+    """
+    plan.blobs.mkdir(parents=True, exist_ok=True)
     missing = _missing(plan)
-    _require_room(wanted, plan, missing)
+    _require_room(wanted, plan, later)
     _download(wanted, plan, missing, tell or (lambda _done, _total: None))
     patterns = list(map(glob.escape, plan.sizes))
     folder = hub.snapshot_download(
@@ -178,12 +194,11 @@ def _plan_of(
     wanted: Wanted, commit: str, files: Mapping[str, hub.RepoFile], needed: Iterable[str]
 ) -> _Plan:
     names = sorted(needed)
-    folder = repo_folder_name(repo_id=wanted.location, repo_type="model")
     return _Plan(
         commit,
         {name: files[name].size for name in names},
         {name: lfs.sha256 for name in names if (lfs := files[name].lfs) is not None},
-        hub_cache.folder() / folder / "blobs",
+        hub_cache.blobs(wanted),
     )
 
 
@@ -202,14 +217,23 @@ def _partial(plan: _Plan, digest: str) -> Path:
     return plan.blobs / f"{digest}{_SUFFIX}"
 
 
-def _require_room(wanted: Wanted, plan: _Plan, missing: dict[str, int]) -> None:
-    plan.blobs.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(plan.blobs).free, sum(missing.values())
-    if missing and needed + _SPARE_BYTES > free:
-        problem = f"{wanted.name} needs {_gb(needed)} more in {hub_cache.folder()}"
-        problem += f", where {_gb(free)} are free"
-        remedy = "make room, or put the cache elsewhere with HF_HOME"
-        raise Unavailable(Mistake(problem, remedy, key=wanted.name))
+def _require_room(wanted: Wanted, plan: _Plan, later: Iterable[_Plan]) -> None:
+    needed = sum(map(_takes, (plan, *later)))
+    free = shutil.disk_usage(plan.blobs).free
+    if needed and needed + room.SPARE_BYTES > free:
+        problem = f"{wanted.name} needs {_gb(needed)} more in {room.place(free)}"
+        raise Unavailable(Mistake(problem, room.REMEDY, key=wanted.name))
+
+
+def _takes(plan: _Plan) -> int:
+    """Return the bytes that a download will take.
+
+    Where the hub's library can't make links to the blobs, it copies them.
+    """
+    missing, folder = sum(_missing(plan).values()), plan.blobs.parent / "snapshots" / plan.commit
+    if missing and not are_symlinks_supported(plan.blobs.parent):
+        missing += sum(plan.sizes[name] for name in plan.large if not (folder / name).exists())
+    return missing
 
 
 def _gb(count: int) -> str:

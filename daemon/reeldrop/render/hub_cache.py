@@ -12,6 +12,7 @@ from typing import Any
 
 import huggingface_hub as hub
 from huggingface_hub import constants, errors
+from huggingface_hub.file_download import repo_folder_name
 
 from reeldrop.render import checkpoint
 from reeldrop.render.repository import Wanted, pinned
@@ -20,6 +21,11 @@ from reeldrop.render.repository import Wanted, pinned
 def folder() -> Path:
     """Return the folder of the hub's cache."""
     return Path(constants.HF_HUB_CACHE)
+
+
+def blobs(wanted: Wanted) -> Path:
+    """Return the folder of the cache that holds the content of a repository's files."""
+    return folder() / repo_folder_name(repo_id=wanted.location, repo_type="model") / "blobs"
 
 
 def is_offline() -> bool:
@@ -47,14 +53,17 @@ def seems_there(wanted: Wanted) -> Path | None:
     """Return the folder of a model that seems complete on this machine, else None.
 
     If earlier versions or other programs have downloaded it, the cache has no list of its files.
+    What they left half-way has all folders, as small files come first, but not all weights.
     """
     revision = pinned(wanted)
     index = hub.try_to_load_from_cache(wanted.location, checkpoint.INDEX, revision=revision)
     if not isinstance(index, str):
         return None
-    folder = Path(index).parent
-    is_there = all((folder / part).is_dir() for part in checkpoint.parts(read_index(index)))
-    return folder if is_there else None
+    folder, parts = Path(index).parent, read_index(index)
+    names = [str(file.relative_to(folder)) for file in folder.glob("*/*") if file.is_file()]
+    has_folders = all((folder / part).is_dir() for part in checkpoint.parts(parts))
+    lacks_weights = checkpoint.without_weights(names, parts, wanted.variant)
+    return folder if has_folders and not lacks_weights else None
 
 
 def file_there(wanted: Wanted, file: str) -> Path | None:

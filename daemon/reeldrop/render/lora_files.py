@@ -84,6 +84,12 @@ def repository(source: ModelSource, lora: LoraSource) -> Repository:
     return Repository(source.name, lora.location, lora.revision, pins=source.pins, lora=lora.name)
 
 
+def of_hub(source: ModelSource) -> list[tuple[Repository, str]]:
+    """Return the repositories of a profile's LoRAs, each with the file that is needed of it."""
+    loras = (lora for lora in source.loras if not Path(lora.location).is_absolute())
+    return [(repository(source, lora), str(lora.weight_name)) for lora in loras]
+
+
 def there(source: ModelSource) -> Iterator[tuple[LoraSource, Path]]:
     """Yield those LoRAs of a profile that are on this machine, with their files.
 

@@ -131,8 +131,9 @@ def _folder(source: ModelSource, tell: downloads.Tell | None) -> tuple[str, Unav
             raise problems.failure(source, FileNotFoundError(source.location))
         return str(folder), None
     check = functools.partial(_check_class, source)
+    beside = lora_files.of_hub(source)
     try:
-        return str(downloads.fetch(source, tell, check=check)), None
+        return str(downloads.fetch(source, tell, check=check, beside=beside)), None
     except Unavailable as error:
         folder = hub_cache.seems_there(source)
         if folder is None:

@@ -43,7 +43,7 @@ def _folder(source: ModelSource) -> Path | None:
     """Return the folder of a model's files; None if it has not been downloaded."""
     if Path(source.location).is_absolute():
         return Path(source.location)
-    return hub_cache.complete(source)
+    return hub_cache.complete(source) or hub_cache.seems_there(source)
 
 
 def _files(folder: Path, index: Mapping[str, Any], variant: str | None) -> list[Path]:

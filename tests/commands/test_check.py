@@ -14,9 +14,10 @@ from harness.processes import run
 from harness.site import Site
 from reeldrop.base import temporaries
 from reeldrop.base.errors import ConfigError
-from reeldrop.commands import check, check_cluster
+from reeldrop.commands import check, check_cluster, fits
 from reeldrop.config import config, profiles
 from reeldrop.config.config import Config
+from reeldrop.render import pipeline
 
 
 @pytest.fixture
@@ -176,6 +177,21 @@ def test_the_gpus_that_render_a_video_together_are_counted(
     assert ("render a video together" if is_ok else "this renderer has 1") in row.detail
     with pytest.raises(ConfigError, match="tune times one GPU, and 2 render"):
         profiles.to_tune(profiles.untuned("wan", settings), settings.allowed("wan"))
+
+
+def test_a_model_that_is_larger_than_the_memory_is_not_loaded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel would kill the check, with all that it has to tell."""
+    monkeypatch.setattr(fits, "host_bytes", lambda: 1000)
+    monkeypatch.setattr(pipeline, "load", pytest.fail)
+    settings = config.load(site.folder / "config.yaml")
+    _, memory, model = check.machine(settings)
+    assert ("memory", "??") == (memory.what, memory.mark)
+    assert "tiny may not fit: it needs " in memory.detail
+    assert "this machine has 0 MB of memory" in memory.detail
+    assert ("model", "??") == (model.what, model.mark)
+    assert "tiny was not loaded" in model.detail
 
 
 def test_the_section_of_a_cluster_is_checked_key_by_key(site: Site) -> None:

@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 from harness.hub_server import Hub, served
 from harness.site import Site
 from huggingface_hub import constants
 from reeldrop.base.errors import ConfigError, Unavailable, WrongUsage
-from reeldrop.commands import check, models, progress, pull
+from reeldrop.commands import check, fits, models, progress, pull
+from reeldrop.commands.fits import Machine
 from reeldrop.config import builtin, config, profiles
 from reeldrop.config.config import Config
-from reeldrop.config.profile_keys import About
-from reeldrop.render import downloads, hub_cache, lora_files, repository
+from reeldrop.render import devices, downloads, hub_cache, lora_files, repository
 from reeldrop.store.status import State, Status
 from reeldrop.translation import source
 
@@ -44,27 +45,12 @@ def settings(folder: Path, text: str) -> Config:
     return config.parse(text, folder / "config.yaml")
 
 
-def test_what_fits() -> None:
-    """On the GPU, part by part, on the CPU, or not at all."""
-    about = About(weights_gb=20, offloaded_gb=14)
-    cases = (
-        (about, 30, 64, models.WHOLE, "30 GB on the GPU"),
-        (about, 24, 64, models.PART_BY_PART, "14 GB on the GPU and 24 GB of memory"),
-        (about, 24, 16, models.TOO_LARGE, "14 GB on the GPU and 24 GB of memory"),
-        (about, 12, 64, models.TOO_LARGE, "14 GB on the GPU"),
-        (about, None, 64, models.ON_THE_CPU, "48 GB of memory without a GPU"),
-        (about, None, 32, models.TOO_LARGE, "48 GB of memory without a GPU"),
-        (About(), 80, 64, models.UNKNOWN, ""),
-    )
-    for known, gpu, host, expected, words in cases:
-        fits, needs = models.fit(known, None if gpu is None else gpu * GB, host * GB)
-        assert (expected, True) == (fits, words in needs), (gpu, host)
-
-
 def test_every_model_is_listed(tmp_path: Path, hub: Hub) -> None:
     """config.yaml's first, with what is offered, the default, and what is downloaded."""
     text = "model: mine\nmodels: {mine: {path: mine, defaults: {num_frames: 9}}, mochi: {}}\n"
-    found = {m.name: m for m in models.listed(settings(tmp_path, text), "mine", None)}
+    found = {
+        m.name: m for m in models.listed(settings(tmp_path, text), "mine", Machine(None, 64 * GB))
+    }
     assert ["ms-1.7b", "bundled", "mine", "mochi"] == list(found)[:4]
     assert set(builtin.profiles()) <= set(found)
     assert [True, True, True, True, False] == [m.offered for m in found.values()][:5]
@@ -78,6 +64,7 @@ def test_every_model_is_listed(tmp_path: Path, hub: Hub) -> None:
         wan.cells[-1],
     )
     assert ("mine", "default", "unknown", "yes", "9 frames", "") == found["mine"].cells
+    assert "no, size not known" == found["kandinsky-5-lite"].cells[3]
     from_picture = {name for name, model in found.items() if model.needs_picture}
     assert {"wan2.1-14b-i2v", "ltx-2-i2v", "stable-video-diffusion-xt"} <= from_picture
     assert not {"mine", "wan2.1-14b", "ltx-2"} & from_picture
@@ -203,21 +190,21 @@ def test_nothing_is_pulled_if_the_disk_has_no_room_for_all(
 ) -> None:
     """Neither the model alone, nor a model whose LoRA does not exist."""
     (tmp_path / "loras").mkdir()
-    (tmp_path / "loras" / "large.safetensors").write_bytes(bytes(64 << 20))
+    (tmp_path / "loras" / "large.safetensors").write_bytes(bytes(4 << 20))
     hub.add("some/wan", wan_pipeline)
     hub.add("some/loras", tmp_path / "loras")
     text = (
         "models: {wan: {repository: some/wan, loras: {a: {repository: some/loras, "
         "weight_name: %s.safetensors}}}}"
     )
-    usage = shutil.disk_usage("/")._replace(free=(256 + 32) << 20)
+    usage = shutil.disk_usage("/")._replace(free=(256 + 2) << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
-    with pytest.raises(Unavailable, match=r"wan needs 0\.1 GB more in .* where 0\.3 GB are free"):
+    with pytest.raises(Unavailable, match=r"wan needs 0\.0 GB more in .* where 0\.3 GB are free"):
         pull.pull_model(settings(tmp_path, text % "large"), "wan", newest=False)
     with pytest.raises(ConfigError, match=r"has no file larg\.safetensors"):
         pull.pull_model(settings(tmp_path, text % "larg"), "wan", newest=False)
     assert [] == hub.ranges
-    usage = usage._replace(free=(256 + 128) << 20)
+    usage = usage._replace(free=(256 + 8) << 20)
     pull.pull_model(settings(tmp_path, text % "large"), "wan", newest=False)
     assert hub.ranges
 
@@ -259,18 +246,96 @@ def test_check_warns_before_a_start(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a model that won't fit or is not downloaded; it is neither downloaded nor refused."""
-    monkeypatch.setattr(models, "host_bytes", lambda: 8 * GB)
+    monkeypatch.setattr(fits, "host_bytes", lambda: 8 * GB)
     rows = list(check.machine(settings(tmp_path, "model: wan2.1-14b")))
     assert ["device", "memory", "model"] == [row.what for row in rows]
     assert ["ok", "??", "??"] == [row.mark for row in rows]
-    assert "wan2.1-14b may not fit: it needs 97 GB of memory without a GPU" == rows[1].detail
+    assert "wan2.1-14b may not fit: it needs 97.2 GB of memory without a GPU" in rows[1].detail
     assert "not on this machine (80.4 GB); `reeldrop pull wan2.1-14b`" in rows[2].detail
     assert [] == hub.asked
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(models, "host_bytes", lambda: 800 * GB)
-    (_, row) = check.machine(settings(tmp_path, "model: wan2.1-14b"))
+    monkeypatch.setattr(fits, "host_bytes", lambda: 800 * GB)
+    found = settings(tmp_path, "model: wan2.1-14b\nmodels: {ltx-video: {}}")
+    (_, row, other) = check.machine(found)
     assert ("model", "NO", True) == (row.what, row.mark, row.may_pass)
     assert "`reeldrop pull wan2.1-14b`" in row.detail
+    assert ("model ltx-video", "??") == (other.what, other.mark)
+    assert "`HF_HUB_OFFLINE=0 reeldrop pull ltx-video`" in other.detail
+
+
+def test_a_card_that_is_too_small_is_told_before_the_first_prompt(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each model that config.yaml names, with what helps."""
+    monkeypatch.setattr(devices, "total_bytes", lambda: 24 * GB)
+    monkeypatch.setattr(fits, "host_bytes", lambda: 100 * GB)
+    text = "model: wan2.1-14b\nmodels: {ltx-2: {}, wan2.1-1.3b: {}}"
+    rows = {row.what: row for row in check.machine(settings(tmp_path, text))}
+    assert "model wan2.1-1.3b: memory" not in rows
+    for what, model, needs, has in (
+        ("memory", "wan2.1-14b", "35 GB", "20.7 GB"),
+        ("model ltx-2: memory", "ltx-2", "50 GB", ""),
+    ):
+        assert ("??", True) == (rows[what].mark, rows[what].ok)
+        detail = rows[what].detail
+        assert f"{model} may not fit: it needs {needs} on the GPU" in detail
+        assert "this machine has 24 GB on the GPU and 100 GB of memory" in detail
+        assert bool(has) == (f"with `quantization: int8`, it needs {has} on the GPU" in detail)
+        assert "`placement: sequential_offload` begins with that" in detail
+    text += "\nengine: ray\nray: {address: '127.0.0.1:1', token_file: t, interface: lo}"
+    rows = {row.what: row for row in check.machine(settings(tmp_path, text))}
+    assert not [what for what in rows if what.endswith("memory")]  # other machines load them
+    assert [] == hub.asked
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_download(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of the hub's cache, which may not be that of the results. What is there counts."""
+    cache, asked = tmp_path / "cache", []
+    usage = shutil.disk_usage("/")._replace(free=50 * GB)
+
+    def measured(path: Path) -> Any:
+        asked.append(Path(path))
+        return usage
+
+    monkeypatch.setattr(shutil, "disk_usage", measured)
+    text = "model: wan2.1-14b\nmodels: {ltx-video: {}, kandinsky-5-lite: {}}"
+    rows = {row.what: row.detail for row in check.machine(settings(tmp_path, text))}
+    assert f"it takes 80.4 GB more in {cache}, where 50.0 GB are free" in rows["model"]
+    assert "0.3 GB have to stay so: make room" in rows["model"]
+    assert "HF_HOME" in rows["model"]
+    assert (
+        "(28.4 GB); `reeldrop pull ltx-video` downloads it, or else its first prompt"
+        in (rows["model ltx-video"])
+    )
+    assert "free" not in rows["model ltx-video"]
+    assert "(size not known)" in rows["model kandinsky-5-lite"]
+    assert {tmp_path} == set(asked)  # the cache is not made by a look
+    blobs = cache / "models--Wan-AI--Wan2.1-T2V-14B-Diffusers" / "blobs"
+    blobs.mkdir(parents=True)
+    with (blobs / "half.reeldrop").open("wb") as file:
+        file.truncate(40 * GB)  # no disk is used
+    asked.clear()
+    rows = {row.what: row.detail for row in check.machine(settings(tmp_path, text))}
+    assert "free" not in rows["model"]
+    assert blobs == asked[0]
+    assert [] == hub.asked
+
+
+def test_half_a_download_is_not_taken_for_a_whole_one(
+    tmp_path: Path, hub: Hub, wan_pipeline: Path
+) -> None:
+    """Other programs fetch the small files first. `check` is no download."""
+    hub.add("some/wan", wan_pipeline)
+    huggingface_hub.snapshot_download("some/wan", ignore_patterns=["*.safetensors"])
+    found = settings(tmp_path, "model: wan\nmodels: {wan: {repository: some/wan}}")
+    assert models.is_to_come("wan", found)
+    hub.asked.clear()
+    *_, row = check.machine(found)
+    assert ("model", "??") == (row.what, row.mark)
+    assert "wan is not on this machine (size not known); `reeldrop pull wan`" in row.detail
+    assert [] == hub.asked
 
 
 def test_the_bar_of_a_start_shows_the_download(monkeypatch: pytest.MonkeyPatch) -> None:

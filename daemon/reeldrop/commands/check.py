@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from reeldrop.base import temporaries
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.base.fleet import Device
-from reeldrop.commands import exit_codes, models, output
+from reeldrop.commands import exit_codes, fits, models, output
 from reeldrop.commands.check_file import check_file
 from reeldrop.commands.rows import Row, row_of
 from reeldrop.config import config as configuration
 from reeldrop.config import translators
 from reeldrop.host import disk
 from reeldrop.intake import share as shares
+from reeldrop.render import room
 from reeldrop.translation import source
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def check_all(path: Path | None, prompt_file: Path | None = None, *, as_json: bo
     rows = [Row("config", True, str(file.absolute())), *folders(config)]
     if all(row.ok for row in rows if row.what == "inbox"):
         rows += share(config)
-    rows += [*synced(config), room(config), *machine(config, file)]
+    rows += [*synced(config), free_space(config), *machine(config, file)]
     if as_json:
         output.print_json([dataclasses.asdict(row) for row in rows])
     else:
@@ -92,7 +93,7 @@ def synced(config: Config) -> Iterator[Row]:
         yield Row("spool apart", False, f"{where}; {remedy}")
 
 
-def room(config: Config) -> Row:
+def free_space(config: Config) -> Row:
     """Check the free disk space; without enough, the daemon waits and begins no job.
 
     Call it after `folders`, which makes the folders.
@@ -162,12 +163,15 @@ def machine(config: Config, file: Path | None = None) -> Iterator[Row]:
 
         yield from check_cluster.rows(config)
     others = profiles.chosen(config) - {"auto"}
-    if config.engine != "ray" or config.ray.address == "local":  # else other machines load it
+    loads_here = fits.loads_here(config)
+    if loads_here:
         yield from _own_model(config, file)
         others -= {config.model}
     if config.engine == "in_process":
         yield from _groups_of_gpus(config)
     for name in sorted(others):
+        if loads_here:
+            yield from _memory(name, config, f"model {name}: memory")
         yield _other_model(name, config)
     for wanted in translators.sources(config).values():
         yield _translator(wanted)
@@ -199,8 +203,13 @@ def _own_model(config: Config, file: Path | None) -> Iterator[Row]:
     try:
         model = config.selected_model(cuda=devices.cuda_is_available())
         yield from _too_large(model, config)
-        yield from _doubts(model, config, devices.total_bytes())
+        yield from _memory(model, config, "memory")
         if models.is_to_come(model, config):
+            yield Row("model", True, _to_come(model, config, "the first start"), doubt=True)
+            return
+        if fits.would_be_killed(model, config, fits.this_machine()):
+            detail = f"{model} was not loaded: its weights are larger than this machine's memory"
+            yield Row("model", True, detail, doubt=True)
             return
         loaded = pipeline.load(profiles.source(model, config))
         profiles.model_rules(model, config, loaded.capabilities)
@@ -226,8 +235,12 @@ def _other_model(name: str, config: Config) -> Row:
     if size == weights.UNREADABLE:
         problem = f"there is no model that can be read in {model.location}"
         return Row(f"model {name}", False, problem, may_pass=True)
-    detail = f"{size / 2**30:.1f} GiB" if size else "not downloaded; its first prompt does that"
-    return Row(f"model {name}", True, detail)
+    if size:
+        return Row(f"model {name}", True, f"{size / 2**30:.1f} GiB")
+    offline = f"not on this machine; `HF_HUB_OFFLINE=0 reeldrop pull {name}` downloads it"
+    is_to_come = models.is_to_come(name, config)
+    detail = _to_come(name, config, "its first prompt") if is_to_come else offline
+    return Row(f"model {name}", True, detail, doubt=True)
 
 
 def _groups_of_gpus(config: Config) -> Iterator[Row]:
@@ -260,22 +273,22 @@ def _translator(wanted: TranslatorSource) -> Row:
         return Row(what, False, str(error), may_pass=True)
 
 
-def _doubts(model: str, config: Config, gpu_bytes: int | None) -> Iterator[Row]:
-    """Yield what may keep a model from working, without loading it."""
-    lack = lack_of_memory(model, config, gpu_bytes)
-    if lack:
-        yield Row("memory", True, lack, doubt=True)
-    if models.is_to_come(model, config):
-        known = config.models[model].about.download_gb
-        size = "" if known is None else f" ({known:g} GB)"
-        remedy = f"`reeldrop pull {model}` downloads it, or else the first start"
-        yield Row("model", True, f"{model} is not on this machine{size}; {remedy}", doubt=True)
+def _memory(name: str, config: Config, what: str) -> Iterator[Row]:
+    """Yield a row if a model may not fit on this machine, without loading it."""
+    if lack := fits.lack(name, config, fits.this_machine()):
+        yield Row(what, True, lack, doubt=True)
 
 
-def lack_of_memory(model: str, config: Config, gpu_bytes: int | None) -> str:
-    """Return, in words, that a model may not fit on this machine; empty if it fits."""
-    fits, needs = models.fit(config.models[model].about, gpu_bytes, models.host_bytes())
-    return f"{model} may not fit: it {needs}" if fits == models.TOO_LARGE else ""
+def _to_come(name: str, config: Config, when: str) -> str:
+    """Return, in words, that a model has to be downloaded, and whether the disk has room for it."""
+    profile = config.models[name]
+    known = profile.about.download_gb
+    remedy = f"`reeldrop pull {name}` downloads it, or else {when}"
+    text = f"{name} is not on this machine ({models.size(known)}); {remedy}"
+    wanted = [models.repository(name, profile, config)]
+    wanted += [lora for lora, _ in models.loras(name, profile, config)]
+    short = room.shortage([one for one in wanted if one is not None], (known or 0) * 1e9)
+    return f"{text}; {short}" if short else text
 
 
 def _exercise_own(folder: Path) -> str:

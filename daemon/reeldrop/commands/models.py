@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reeldrop.base.residents import HEADROOM
-from reeldrop.commands import output
+from reeldrop.commands import fits, output
 from reeldrop.config import builtin
 from reeldrop.render import classes, hub_cache, pins
 from reeldrop.render.repository import Repository
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
-    from reeldrop.config.profile_keys import About, Profile
-
-WHOLE, PART_BY_PART, ON_THE_CPU = "on the GPU", "part by part on the GPU", "on the CPU"
-TOO_LARGE, UNKNOWN = "no", "unknown"
-
-_FLOAT32 = 2.0
-"""On a CPU, weights are in float32: twice the size."""
-
-_BESIDE = 1.2
-"""The memory that a process takes, as a multiple of the weights in it."""
+    from reeldrop.config.profile_keys import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +24,7 @@ class Listed:
 
     offered: prompt files may name it
     is_default: it is the profile for prompts that name none
-    fits: WHOLE, PART_BY_PART, ON_THE_CPU, TOO_LARGE or UNKNOWN
+    fits: how it fits, as `fits.fit` says it
     downloaded: its files are on this machine
     needs_picture: it makes no video from a text alone
     """
@@ -57,10 +46,9 @@ class Listed:
     def cells(self) -> tuple[str, ...]:
         """The columns of the table, as in HEADINGS."""
         prompts = "default" if self.is_default else "yes" if self.offered else ""
-        size = "" if self.download_gb is None else f"no, {self.download_gb:g} GB"
-        there = "yes" if self.downloaded else size or "no"
-        fits = f"{self.fits}, {self.needs}" if self.fits == TOO_LARGE else self.fits
-        return self.name, prompts, fits, there, self.video, self.licence or ""
+        there = "yes" if self.downloaded else f"no, {size(self.download_gb)}"
+        fit = f"{self.fits}, {self.needs}" if self.fits == fits.TOO_LARGE else self.fits
+        return self.name, prompts, fit, there, self.video, self.licence or ""
 
 
 HEADINGS = ("model", "for prompts", "fits", "downloaded", "video", "licence")
@@ -71,7 +59,7 @@ def list_models(config: Config, *, as_json: bool) -> None:
     from reeldrop.render import devices  # imports torch: takes seconds
 
     default = config.selected_model(cuda=devices.cuda_is_available())
-    found = list(listed(config, default, devices.total_bytes()))
+    found = list(listed(config, default, fits.this_machine()))
     if as_json:
         output.print_json([dataclasses.asdict(model) for model in found])
         return
@@ -84,15 +72,15 @@ def list_models(config: Config, *, as_json: bool) -> None:
                 print(f"{model.name}: {model.note}")
 
 
-def listed(config: Config, default: str, gpu_bytes: int | None) -> Iterator[Listed]:
-    """Yield the models of config.yaml and those that come with reeldrop.
+def listed(config: Config, default: str, machine: fits.Machine) -> Iterator[Listed]:
+    """Yield the models of config.yaml and those that come with reeldrop."""
+    from reeldrop.config import profiles
 
-    `gpu_bytes` is the memory of the GPU, None without one.
-    """
     for name in dict.fromkeys([*config.models, *builtin.profiles()]):
         profile = config.models.get(name) or builtin.profile(name)
         about = profile.about
-        fits, needs = fit(about, gpu_bytes, host_bytes())
+        source = profiles.of_profile(name, profile, config)
+        fit, needs = fits.fit(source, about, machine)
         yield Listed(
             name=name,
             offered=name in config.models,
@@ -100,7 +88,7 @@ def listed(config: Config, default: str, gpu_bytes: int | None) -> Iterator[List
             pipeline=profile.pipeline or about.pipeline,
             licence=about.licence,
             video=video(profile),
-            fits=fits,
+            fits=fit,
             needs=needs,
             download_gb=about.download_gb,
             downloaded=is_downloaded(name, profile, config),
@@ -114,21 +102,9 @@ def is_to_come(name: str, config: Config) -> bool:
     return not is_downloaded(name, config.models[name], config) and not hub_cache.is_offline()
 
 
-def fit(about: About, gpu_bytes: int | None, host_bytes: int) -> tuple[str, str]:
-    """Return how a model fits on a machine, and what it needs, in words."""
-    if about.weights_gb is None:
-        return UNKNOWN, ""
-    weights = about.weights_gb * 1e9
-    if gpu_bytes is None:
-        needed = weights * _FLOAT32 * _BESIDE
-        words = f"needs {_gb(needed)} of memory without a GPU"
-        return (ON_THE_CPU if needed <= host_bytes else TOO_LARGE), words
-    if weights * HEADROOM <= gpu_bytes:
-        return WHOLE, f"needs {_gb(weights * HEADROOM)} on the GPU"
-    offloaded = (about.offloaded_gb or about.weights_gb) * 1e9
-    words = f"needs {_gb(offloaded)} on the GPU and {_gb(weights * _BESIDE)} of memory"
-    has_room = offloaded <= gpu_bytes and weights * _BESIDE <= host_bytes
-    return (PART_BY_PART if has_room else TOO_LARGE), words
+def size(download_gb: float | None) -> str:
+    """Return the size of a download, in words."""
+    return "size not known" if download_gb is None else f"{download_gb:g} GB"
 
 
 def video(profile: Profile) -> str:
@@ -172,12 +148,3 @@ def is_downloaded(name: str, profile: Profile, config: Config) -> bool:
     if model is not None and not (hub_cache.complete(model) or hub_cache.seems_there(model)):
         return False
     return all(hub_cache.file_there(*lora) for lora in loras(name, profile, config))
-
-
-def host_bytes() -> int:
-    """Return the memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _gb(count: float) -> str:
-    return f"{count / 1e9:.0f} GB" if count >= 1e9 else f"{count / 1e9:.1f} GB"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from reeldrop.commands import check, exit_codes, progress
+from reeldrop.commands import check, exit_codes, fits, progress
 from reeldrop.config import config as configuration
 from reeldrop.host import log, process
 from reeldrop.store.status import State, Status
@@ -48,8 +48,10 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
             found = configuration.load(configuration.find(path))
             profiles.signer(found)  # raises, so that a start ends and a reload is refused
             model = found.selected_model(cuda=devices.cuda_is_available())
-            if lack := check.lack_of_memory(model, found, devices.total_bytes()):
-                structlog.get_logger().warning("model_may_not_fit", reason=lack)
+            if fits.loads_here(found):
+                for name in sorted(profiles.chosen(found) - {"auto"} | {model}):
+                    if lack := fits.lack(name, found, fits.this_machine()):
+                        structlog.get_logger().warning("model_may_not_fit", reason=lack)
             if found.engine == "ray":
                 access.require(found.ray.interface, found.ray.token_file)
             return found, model

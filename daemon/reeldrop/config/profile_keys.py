@@ -118,6 +118,7 @@ class About(BaseModel):
 
     download_gb: its files on the hub, in 10^9 bytes
     weights_gb: all parts in the dtypes that auto is on a GPU
+    parts_gb: those of its large parts, by the names of model_index.json
     offloaded_gb: GPU memory that suffices with one part at a time on the GPU
     """
 
@@ -127,6 +128,7 @@ class About(BaseModel):
     licence: str | None = None
     download_gb: Gigabytes | None = None
     weights_gb: Gigabytes | None = None
+    parts_gb: dict[str, Gigabytes] = {}
     offloaded_gb: Gigabytes | None = None
     note: str | None = None
 

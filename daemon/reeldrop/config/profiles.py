@@ -29,7 +29,7 @@ from reeldrop.video.signing import Signer
 
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
-    from reeldrop.config.profile_keys import Lora
+    from reeldrop.config.profile_keys import Lora, Profile
     from reeldrop.render.loaded import LoadedPipeline
 
 MAX_TOGETHER = {"cuda": 16, "cpu": 4}
@@ -64,7 +64,11 @@ def signer(config: Config) -> Signer | None:
 
 def untuned(name: str, config: Config) -> ModelSource:
     """Return the same as `source`, without the findings of `reeldrop tune`."""
-    profile = config.models[name]
+    return of_profile(name, config.models[name], config)
+
+
+def of_profile(name: str, profile: Profile, config: Config) -> ModelSource:
+    """Return the same for a profile that config.yaml need not have."""
     return ModelSource(
         name=name,
         location=str(profile.path or profile.repository or bundled_model()),

@@ -178,11 +178,17 @@ def _check_class(source: ModelSource, index: Mapping[str, Any]) -> None:
         split.require_possible(source, index)
 
 
-def dtypes_of(source: ModelSource, index: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the dtype of each part on this machine, with `default` for the others."""
+def dtypes_of(
+    source: ModelSource, index: Mapping[str, Any], *, cuda: bool | None = None
+) -> Mapping[str, str]:
+    """Return the dtype of each part, with `default` for the others.
+
+    cuda: whether it is loaded for a GPU; None for what this machine has
+    """
     if source.dtype != dtypes.AUTO:
         return {dtypes.DEFAULT: source.dtype, **source.part_dtypes}
-    if source.placement == "cpu" or not devices.cuda_is_available():
+    has_gpu = devices.cuda_is_available() if cuda is None else cuda
+    if source.placement == "cpu" or not has_gpu:
         return {dtypes.DEFAULT: "float32", **source.part_dtypes}
     if dtypes.DEFAULT in source.native_dtype:
         return {**source.native_dtype, **source.part_dtypes}

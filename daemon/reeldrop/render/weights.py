@@ -26,17 +26,40 @@ def size(source: ModelSource) -> int:
     0 if it has not been downloaded. UNREADABLE if its files can't be read: then it can't be loaded
     either, so no other model has to be released for it.
     """
+    found = by_part(source)
+    return 0 if found is None else max(1, sum(found.values()))
+
+
+def by_part(source: ModelSource, *, cuda: bool | None = None) -> dict[str, int] | None:
+    """Return the same for each part of a model, with `default` for LoRAs that are not merged.
+
+    None if it has not been downloaded; empty if its files can't be read.
+
+    cuda: whether it is loaded for a GPU; None for what this machine has
+    """
     folder = _folder(source)
     if folder is None:
-        return 0
+        return None
     known = (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError)
     with contextlib.suppress(*known):
         index = json.loads((folder / checkpoint.INDEX).read_text(encoding="utf-8"))
-        each = _bytes_of_a_number(source, index)
+        each = _bytes_of_a_number(source, index, cuda)
         files = [(file, file.parent.name) for file in _files(folder, index, source.variant)]
         files += [(file, dtypes.DEFAULT) for file in _loras(source)]
-        return max(1, sum(_count(file) * each(part) for file, part in files))
-    return UNREADABLE
+        found = dict.fromkeys((part for _, part in files), 0)
+        for file, part in files:
+            found[part] += _count(file) * each(part)
+        return found
+    return {}
+
+
+def scaled(
+    source: ModelSource, sizes: Mapping[str, float], *, cuda: bool | None = None
+) -> dict[str, float]:
+    """Return the same for a model that is not here, from the sizes of its parts with two bytes for
+    each number."""
+    each = _bytes_of_a_number(source, {}, cuda)
+    return {part: size * each(part) / 2 for part, size in sizes.items()}
 
 
 def _folder(source: ModelSource) -> Path | None:
@@ -62,9 +85,11 @@ def _count(file: Path) -> int:
     return sum(map(math.prod, tensors.shapes(file).values()))
 
 
-def _bytes_of_a_number(source: ModelSource, index: Mapping[str, Any]) -> Callable[[str], int]:
+def _bytes_of_a_number(
+    source: ModelSource, index: Mapping[str, Any], cuda: bool | None
+) -> Callable[[str], int]:
     """Return a function that returns how many bytes each number of a part takes."""
-    wanted = pipeline.dtypes_of(source, index)
+    wanted = pipeline.dtypes_of(source, index, cuda=cuda)
     converted = denoisers.NAMES if source.quantization else ()
 
     def each(part: str) -> int:

@@ -302,13 +302,18 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A video in the results; `files` has one path for each format."""
+    """A video in the results.
+
+    files: one for each format
+    settings: what its sidecar says of the prompt, if that was read
+    """
 
     job_id: str
     number: int
     files: tuple[Path, ...]
     sidecar: Path
     poster: Path
+    settings: Mapping[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

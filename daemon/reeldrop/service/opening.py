@@ -5,10 +5,16 @@ Does not know which jobs are open.
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import structlog
 
 from reeldrop.base.errors import PlaceError
-from reeldrop.base.job import Job, Prompt
+from reeldrop.base.escaping import shown
+from reeldrop.base.job import Job, Prompt, Video
 from reeldrop.intake import pictures
 from reeldrop.service import blame
 from reeldrop.service.limits import Limits
@@ -17,6 +23,8 @@ from reeldrop.service.suspects import Suspects
 from reeldrop.store import results as results_tree
 from reeldrop.store.results import Results
 from reeldrop.store.spool import Spool
+
+_log = structlog.get_logger()
 
 
 def opened(
@@ -40,6 +48,7 @@ def opened(
     """
     is_resumed = not spool.attempts.is_new(job)
     reserved = results.reserved(job) if is_resumed else {}
+    prompts = _numbered_as_begun(job, prompts, reserved)
     published = {n for n, video in reserved.items() if results_tree.is_published(video)}
     left = [prompt for prompt in prompts if prompt.number not in published]
     problem = _problem_of_place(job, results) if left else None
@@ -74,6 +83,41 @@ def opened(
         else:
             found.waiting.append(prompt)
     return found
+
+
+def _numbered_as_begun(
+    job: Job, prompts: tuple[Prompt, ...], reserved: Mapping[int, Video]
+) -> tuple[Prompt, ...]:
+    """Return the prompts with the numbers of their videos.
+
+    A version that reads the file otherwise may have begun it, so that the second text is the third
+    now. A video of a text that is not in the file stands for the prompt that has its number.
+    """
+    texts = {prompt.number: prompt.prompt for prompt in prompts}
+    moved = [v for n, v in sorted(reserved.items()) if texts.get(n) != v.settings.get("prompt")]
+    if not moved:
+        return prompts
+    others = reserved.keys() - {video.number for video in moved}
+    numbers: dict[int, int] = {}
+    for video in moved:
+        text, taken = video.settings.get("prompt"), {*others, *numbers}
+        alike = (p for p in prompts if p.prompt == text and p.number not in taken)
+        same = max(alike, key=lambda prompt: _in_common(prompt, video), default=None)
+        if same is not None:
+            numbers[same.number] = video.number
+    if not numbers:
+        return prompts
+    reason = "the version that began the file read it otherwise: its videos keep their numbers"
+    _log.warning("read_otherwise", job_id=job.id, prompt_file=shown(job.source), reason=reason)
+    used = {*reserved, *(texts.keys() - numbers.keys())}
+    free = (number for number in itertools.count(1) if number not in used)
+    for number in sorted(texts.keys() & {*numbers.values()} - numbers.keys()):
+        numbers[number] = next(free)
+    return tuple(replace(p, number=numbers.get(p.number, p.number)) for p in prompts)
+
+
+def _in_common(prompt: Prompt, video: Video) -> int:
+    return sum(video.settings.get(key) == value for key, value in prompt.as_settings().items())
 
 
 def _problem_of_place(job: Job, results: Results) -> PlaceError | None:

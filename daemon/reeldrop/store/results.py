@@ -167,11 +167,10 @@ class Results:
         for found in sidecars.found_in(folder):
             read = sidecars.read(found, job)
             if read is not None:
-                number, formats = read
-                sidecar = self.folder_for(job.source) / found.name
-                video = self._video(job, sidecar, number, formats)
+                number, sidecar = read.number, self.folder_for(job.source) / found.name
+                video = self._video(job, sidecar, number, read.formats)
                 if number not in videos or is_published(video) > is_published(videos[number]):
-                    videos[number] = video
+                    videos[number] = dataclasses.replace(video, settings=read.settings)
         return videos
 
     def _video(self, job: Job, sidecar: Path, number: int, formats: list[str]) -> Video:
@@ -299,7 +298,7 @@ def _plain_place(source: PurePosixPath) -> PurePosixPath:
 def _is_there(folder: Path, job: Job, video: Video) -> bool:
     """Return whether a video still has its sidecar."""
     found = sidecars.read(folder / video.sidecar.name, job)
-    return found is not None and found[0] == video.number
+    return found is not None and found.number == video.number
 
 
 def _place_error(folder: Path, problem: str | None, remedy: str) -> PlaceError:

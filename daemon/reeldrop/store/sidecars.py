@@ -11,6 +11,7 @@ import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from reeldrop.base import plain_files, strict_yaml, yaml_text
 from reeldrop.base.errors import YamlError
@@ -28,6 +29,14 @@ _IGNORED = {
     "negative_prompt_2": "ignored_negative_text_2",
 }
 """What the record calls the end of a text that was not read."""
+
+
+class Found(NamedTuple):
+    """What a sidecar says of its video; `settings` are all that is in it."""
+
+    number: int
+    formats: list[str]
+    settings: dict[str, Any]
 
 
 def text(job: Job, prompt: Prompt, rendered: Rendered) -> str:
@@ -114,8 +123,8 @@ def found_in(folder: Path) -> list[Path]:
     return []
 
 
-def read(path: Path, job: Job) -> tuple[int, list[str]] | None:
-    """Return number and formats of this job's video; None if the file is no sidecar of this job.
+def read(path: Path, job: Job) -> Found | None:
+    """Return what a sidecar says of this job's video; None if the file is no sidecar of this job.
 
     Raises:
         OSError: it can't be read. If it were ignored, the video could be rendered twice.
@@ -134,7 +143,7 @@ def read(path: Path, job: Job) -> tuple[int, list[str]] | None:
                 number, formats = settings["rendered"]["number"], settings["format"]
                 formats = [formats] if isinstance(formats, str) else formats
                 if type(number) is int and formats and all(map(_is_suffix, formats)):
-                    return number, formats
+                    return Found(number, formats, settings)
     return None
 
 

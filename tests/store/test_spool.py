@@ -416,6 +416,24 @@ def test_what_a_power_cut_leaves_of_a_record_is_no_prompt_file(folders: Folders)
     assert [] == list(spool.active.iterdir())
 
 
+@pytest.mark.parametrize("name", ["attempts", "another-record.json", "folder"])
+def test_a_record_of_another_version_is_no_prompt_file(name: str, folders: Folders) -> None:
+    """It goes with the job, and is not set aside when that has ended, or is damaged."""
+    claimed, damaged = folders.claimed("a.txt"), folders.claimed("b.txt")
+    (damaged.folder / "job.json").unlink()
+    for job in (claimed, damaged):
+        if name == "folder":
+            (job.folder / name).mkdir()
+        else:
+            (job.folder / name).write_text("what this version does not know")
+    spool = folders.open()
+    assert ["a.txt", "b.txt"] == [job.source.name for job in spool.unfinished()]
+    for job in list(spool.unfinished()):
+        spool.fail(job, says("why"))
+    assert {"a.txt", "a.txt.error.txt", "b.txt", "b.txt.error.txt"} == files(folders.failed).keys()
+    assert [] == folders.jobs()
+
+
 def test_a_prompt_file_that_cannot_be_looked_at_is_not_damaged(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Those of pictures from which a video starts; in the results, `.jpg` is only of posters."""
 VIDEO_SUFFIX = ".mp4"
 """The suffix of videos that are prompt files, too."""
+PROMPT_SUFFIXES = frozenset({".txt", ".yaml", ".yml", VIDEO_SUFFIX})
+"""Those of prompt files, whatever their case."""
 ERROR_SUFFIX = ".error.txt"
 LOG_SUFFIX = ".job.log"
 NOTE_SUFFIX = ".not-rendered.txt"

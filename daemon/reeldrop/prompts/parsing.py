@@ -16,6 +16,7 @@ from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, NeedsPicture, PromptError, ReeldropError
 from reeldrop.base.escaping import short
 from reeldrop.base.job import DefaultsFile, Picture, Prompt
+from reeldrop.base.names import PROMPT_SUFFIXES, VIDEO_SUFFIX
 from reeldrop.base.sweeps import Swept, with_seed
 from reeldrop.prompts import (
     documents,
@@ -40,9 +41,7 @@ MAX_DEFAULTS_BYTES = 1 << 16
 
 MAX_MISTAKES = 20
 TEXT_SUFFIXES = frozenset({".txt"})
-YAML_SUFFIXES = frozenset({".yaml", ".yml"})
-VIDEO_SUFFIX = ".mp4"
-SUFFIXES = TEXT_SUFFIXES | YAML_SUFFIXES | {VIDEO_SUFFIX}
+SUFFIXES = PROMPT_SUFFIXES
 DEFAULTS_NAME = "_defaults.yaml"
 
 

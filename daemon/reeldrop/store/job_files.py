@@ -24,6 +24,7 @@ from typing import Any
 from reeldrop.base import durable, moves, plain_files, temporaries
 from reeldrop.base.errors import DISK_ERRORS, Mistake
 from reeldrop.base.job import Attempt, DefaultsFile, Job
+from reeldrop.base.names import PROMPT_SUFFIXES
 from reeldrop.base.picture_files import PictureFiles
 from reeldrop.base.trouble import is_there
 
@@ -93,7 +94,7 @@ def read_job(folder: Path, attempts: tuple[Attempt, ...]) -> Job | None:
             owner=owner,
             pictures=pictures,
         )
-    for name in _others_files(folder):
+    for name in _prompt_files(folder):
         return Job(folder.name, PurePosixPath(name), folder, (), attempts, is_damaged=True)
     return None
 
@@ -159,15 +160,17 @@ def _inside(source: PurePosixPath) -> PurePosixPath:
     return source
 
 
-def _others_files(folder: Path) -> list[str]:
-    """Return the names in a job's folder, sorted, without reeldrop's own and hidden files."""
+def _prompt_files(folder: Path) -> list[str]:
+    """Return the names of a job folder's prompt files, sorted."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         return sorted(name for name in os.listdir(folder) if not _is_own(name))
     return []
 
 
 def _is_own(name: str) -> bool:
-    return name in _OWN or name.startswith(".") or temporaries.is_temporary(name)
+    """Return whether a file is reeldrop's: all but prompt files, also records of other versions."""
+    is_prompt_file = PurePosixPath(name).suffix.lower() in PROMPT_SUFFIXES
+    return not is_prompt_file or name.startswith(".") or temporaries.is_temporary(name)
 
 
 def remove(folder: Path) -> None:

@@ -314,8 +314,24 @@ def test_all_that_a_profile_says_of_its_pipeline_matters(site: Site) -> None:
 def test_a_file_that_cannot_be_read_is_no_finding(text: str, site: Site) -> None:
     """The defaults are used, and the next `reeldrop tune` replaces the file."""
     (site.spool / tuned.FILE_NAME).write_text(text)
-    assert {} == tuned.read(site.spool)
+    assert not any(tuned.read(site.spool).values())
     assert {} == profiles.source("tiny", config.load(site.folder / "config.yaml")).tuned
+
+
+def test_findings_of_another_version_are_told_as_such(
+    site: Site, found: Finding, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That a profile was tuned is known; those of other profiles are used."""
+    older = {"basis": {"device": HERE}, "speed": {"text_once": True}, "max_batch_size": 4}
+    file = site.spool / tuned.FILE_NAME
+    file.write_text(json.dumps({**json.loads(file.read_text()), "bundled": older}))
+    settings = config.load(site.folder / "config.yaml")
+    profiles.warn_of_findings(settings, HERE)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "tuned_for" in line)
+    assert "bundled" in line
+    assert found.speed == profiles.source("tiny", settings).speed_on(HERE)
+    tuned.note(site.spool, "bundled", HERE, found)
+    assert {"tiny": {HERE: found}, "bundled": {HERE: found}} == tuned.read(site.spool)
 
 
 @pytest.mark.parametrize(

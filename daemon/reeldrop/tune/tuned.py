@@ -5,8 +5,10 @@ The file may be deleted: then the defaults are used. Does not know how they were
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
@@ -28,15 +30,25 @@ class Finding:
     max_batch_size: int
 
 
-_ADAPTER = pydantic.TypeAdapter(dict[str, dict[str, Finding]])
+_FILE = pydantic.TypeAdapter(dict[str, Any])
+_OF_PROFILE = pydantic.TypeAdapter(dict[str, Finding])
 
 
 def read(spool: Path) -> dict[str, dict[str, Finding]]:
-    """Return the findings by profile and the device's name; none if the file can't be read."""
-    try:
-        return _ADAPTER.validate_json(plain_files.content(spool / FILE_NAME, MAX_BYTES))
-    except (OSError, pydantic.ValidationError):
-        return {}
+    """Return the findings by profile and the device's name; none if the file can't be read.
+
+    A profile whose record is damaged, or of another version, was tuned, but has none.
+    """
+    with contextlib.suppress(OSError, pydantic.ValidationError):
+        records = _FILE.validate_json(plain_files.content(spool / FILE_NAME, MAX_BYTES))
+        return {name: _of_profile(record) for name, record in records.items()}
+    return {}
+
+
+def _of_profile(record: object) -> dict[str, Finding]:
+    with contextlib.suppress(pydantic.ValidationError):
+        return _OF_PROFILE.validate_python(record)
+    return {}
 
 
 def note(spool: Path, name: str, device: str, finding: Finding) -> Path:
@@ -49,5 +61,5 @@ def note(spool: Path, name: str, device: str, finding: Finding) -> Path:
     durable.make_way(path)
     found = read(spool)
     found.setdefault(name, {})[device] = finding
-    durable.write(path, _ADAPTER.dump_json(found, indent=1), "tune")
+    durable.write(path, _FILE.dump_json(found, indent=1), "tune")
     return path

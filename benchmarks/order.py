@@ -5,13 +5,13 @@ It knows neither the script nor the daemon. Its settings are those of the daemon
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from reeldrop.config import config
+from reeldrop.config import builtin
 from reeldrop.render.source import bundled_model
 
 PROMPTS = (
@@ -63,8 +63,9 @@ class Order:
 
 
 def shipped(name: str) -> dict[str, Any]:
-    """Return a profile of the shipped config.yaml."""
-    profile: dict[str, Any] = yaml.safe_load(config.template())["models"][name]
+    """Return a built-in profile, as config.yaml could have it."""
+    profile = copy.deepcopy(builtin.profiles()[name])
+    del profile["about"]
     return profile
 
 

@@ -57,9 +57,9 @@ def test_the_shipped_config_shows_the_defaults(tmp_path: Path) -> None:
     shipped = load(tmp_path, config.template())
     assert shipped == load(tmp_path, "inbox: inbox\n")
     assert shipped.model_fields_set == set(Config.model_fields)
-    for name, profile in strict_yaml.plain(strict_yaml.load_all(config.template())[0])[
-        "models"
-    ].items():
+    profiles = strict_yaml.plain(strict_yaml.load_all(config.template())[0])["models"]
+    assert {} == profiles.pop("bundled"), "it would keep the values of earlier weights"
+    for name, profile in profiles.items():
         without = {k: v for k, v in builtin.profiles()[name].items() if k != "about"}
         assert without == {k: profile[k] for k in without}
 

@@ -186,6 +186,24 @@ def test_a_render_ends_within_a_step(long: LoadedPipeline, seen: list[int]) -> N
     assert np.array_equal(expected, render(long, short))
 
 
+@pytest.mark.parametrize("kind", ["unet", "transformer"])
+def test_steps_with_two_calls_of_the_denoiser(
+    kind: str, tiny_pipeline: Path, wan_pipeline: Path
+) -> None:
+    """Steps are never told backwards, nor one too many; a render ends within the second call."""
+    source = ModelSource("m", str(tiny_pipeline), window=8, scheduler="HeunDiscreteScheduler")
+    if kind == "transformer":
+        model, scheduler = str(wan_pipeline), "FlowMatchHeunDiscreteScheduler"
+        source = replace(source, location=model, window=9, scheduler=scheduler)
+    loaded = pipeline.load(source)
+    asked, told = prompt(loaded, LONG), []
+    render(loaded, asked, on_step=told.append)
+    assert sorted(told) == told
+    assert {*range(1, asked.steps + 1)} == {*told}
+    calls = 3  # two steps, the last of which has one
+    assert len(told) >= calls * asked.pieces - 1
+
+
 class Framewise(nn.Module):
     """A denoiser that looks at each frame alone."""
 

@@ -30,10 +30,11 @@ def reported(
     bar counts the steps. `on_latents` is called with the number of a step, without windows, and the
     latents, if the pipeline gives those of the whole video.
     """
-    counter = _Counter(pipe, prompt, on_step, on_latents, passes)
-    window_done = counter.count_window
     parameters = inspect.signature(pipe.__call__).parameters
-    if "callback_on_step_end" in parameters:
+    at_each_call = "callback_on_step_end" in parameters
+    counter = _Counter(pipe, prompt, on_step, on_latents, passes, at_each_call=at_each_call)
+    window_done = counter.count_window
+    if at_each_call:
         yield {"callback_on_step_end": counter.at_step_end}, window_done
     elif "callback" in parameters:
         at_step = {"callback": lambda *called: counter.count_step(called[-1]), "callback_steps": 1}
@@ -50,6 +51,8 @@ class _Counter:
     """Counts the steps of a pipeline, and reports those of the prompt.
 
     They differ if a scheduler calls the denoiser twice in a step, or a video is made in chunks.
+
+    at_each_call: each call of the denoiser for the whole video is counted, not each step
     """
 
     def __init__(
@@ -59,47 +62,56 @@ class _Counter:
         on_step: Callable[[int], None],
         on_latents: Callable[[int, Any], None] | None,
         passes: int,
+        *,
+        at_each_call: bool,
     ) -> None:
         self._scheduler = pipe.scheduler
+        self._at_each_call = at_each_call
         self._chunks = _chunks(pipe, prompt)
         self._windows = prompt.pieces
         self._passes = passes
         self._steps = prompt.steps // prompt.pieces
         self._on_step = on_step
         self._on_latents = on_latents if self._chunks == 1 else None
-        self._counted = self._step = self._reported = self._seen = 0
+        self._counted = self._reported = self._seen = 0
 
     def count_step(self, latents: Any = None) -> None:
-        """Count a step of the scheduler, and report how far the prompt is."""
-        self._count(self._steps, latents)
+        """Count a step, or a call of the denoiser, and report how far the prompt is."""
+        self._counted += 1
+        self._seen = 0
+        if self._on_latents is not None and latents is not None:
+            self._on_latents(self._steps_through(self._counted), latents)
+        self._report(0)
 
     def at_step_end(
         self, _pipe: Any, _step: int, _t: Any, tensors: dict[str, Any]
     ) -> dict[str, Any]:
         """Count a call of the denoiser, as `callback_on_step_end` does."""
-        self._count(len(self._scheduler.timesteps), tensors.get("latents"))
+        self.count_step(tensors.get("latents"))
         return tensors
 
     def count_window(self) -> None:
-        """Count a window of the current step, except the last one, which the step counts."""
+        """Count a window of the current step, except the last one, which the step counts.
+
+        Those of a second call of the denoiser change nothing, unless that is counted itself.
+        """
         self._seen += 1
         done, is_between = divmod(self._seen, self._passes)
-        if not is_between and done < self._windows:
-            self._report(self._step * self._windows + done)
+        if not is_between and done % self._windows:
+            self._report(min(done, self._windows - 1))
 
-    def _report(self, step: int) -> None:
+    def _report(self, windows: int) -> None:
+        """Report the steps of all windows; `windows` are done of the current step."""
+        step = self._steps_through(self._counted * self._windows + windows, self._windows)
         self._reported = max(self._reported, step)
-        self._on_step(self._reported)  # never lower: a step may call the denoiser twice
+        self._on_step(self._reported)
 
-    def _count(self, of: int, latents: Any) -> None:
-        """Count one of the `of` calls that each chunk takes."""
-        self._counted += 1
-        self._seen = 0
-        step = math.ceil(self._counted * self._steps / (of * self._chunks)) if self._steps else 0
-        self._step = min(step, self._steps) or self._counted
-        if self._on_latents is not None and latents is not None:
-            self._on_latents(self._step, latents)
-        self._report(self._step * self._windows)
+    def _steps_through(self, counted: int, windows: int = 1) -> int:
+        """Return how many steps are done, each counted for each of some windows."""
+        if not self._steps:
+            return counted
+        of = len(self._scheduler.timesteps) if self._at_each_call else self._steps
+        return min(math.ceil(counted * self._steps / (of * self._chunks)), self._steps * windows)
 
 
 def _chunks(pipe: Any, prompt: Prompt) -> int:

@@ -116,7 +116,7 @@ def shared_noise(noise: torch.Tensor, windows: Windows, seeds: Sequence[int]) ->
         generator = torch.Generator().manual_seed(seed)
         for start in range(windows.frames, noise.shape[TIME], step):
             count = min(step, noise.shape[TIME] - start)
-            order = torch.randperm(step, generator=generator)[:count] + start - windows.frames
+            order = torch.randperm(count, generator=generator) + start - windows.frames
             video[:, start : start + count] = video[:, order]
     return shared
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from reeldrop.base import invisible, yaml_text
 from reeldrop.base.errors import ConfigError, PromptError
 from reeldrop.base.job import Capabilities, DefaultsFile, Grid, Job, Prompt, Rendered
+from reeldrop.base.windows import Windows
 from reeldrop.prompts import parsing, profile_rules, rules
 from reeldrop.prompts.parsing import NotDescribed, PromptFile
 from reeldrop.prompts.rules import ModelRules
@@ -578,6 +579,20 @@ def test_the_operators_mistakes_in_a_profile(
     (found,) = caught.value.mistakes
     assert key == found.key
     assert problem in found.problem
+
+
+def test_a_window_that_no_video_exceeds_is_a_mistake() -> None:
+    """The largest number that the model makes within the limit decides; no limit is no mistake."""
+    capabilities = replace(CAPABILITIES, windows=Windows(9, 4, 4))
+    found = ModelRules("m", capabilities, {}, {})
+    profile_rules.check_profile(found)
+    profile_rules.check_profile(replace(found, limits={"num_frames": (None, 13)}))
+    for most in (9, 12):
+        with pytest.raises(ConfigError) as caught:
+            profile_rules.check_profile(replace(found, limits={"num_frames": (None, most)}))
+        (mistake,) = caught.value.mistakes
+        assert "models.m.window" == mistake.key
+        assert "a window of 9 frames has no effect: the longest video has 9" == mistake.problem
 
 
 def test_a_good_profile_passes() -> None:

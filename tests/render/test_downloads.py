@@ -250,6 +250,7 @@ def test_what_may_not_be_read(place: Place) -> None:
     [
         ({"_class_name": "I2VGenXLPipeline"}, "I2VGenXLPipeline can't be used"),
         ({"_class_name": "CosmosTextToWorldPipeline"}, "cosmos_guardrail"),
+        ({"_class_name": "LTXPipeline"}, "LTXPipeline does not support windows"),
         pytest.param(
             {"tokenizer": ["transformers", "Qwen2VLProcessor"]},
             "Qwen2VLProcessor needs torchvision",
@@ -265,7 +266,7 @@ def test_what_cannot_be_used_is_not_downloaded(
     (tmp_path / "other" / "model_index.json").write_text(json.dumps({**INDEX, **changed}))
     place.hub.add("some/other", tmp_path / "other")
     with pytest.raises(ConfigError) as caught:
-        pipeline.load(ModelSource("m", "some/other"))
+        pipeline.load(ModelSource("m", "some/other", window="auto"))
     assert reason in str(caught.value)
     assert sum(path.stat().st_size for path in place.cache.rglob("*") if path.is_file()) < 1 << 16
 

@@ -16,7 +16,7 @@ def check_profile(rules: ModelRules) -> None:
     Raises:
         ConfigError: it has every mistake that was found.
     """
-    mistakes = [*_unknown(rules)] or [*_impossible(rules)]
+    mistakes = [*_unknown(rules)] or [*_impossible(rules)] or [*_without_effect(rules)]
     if mistakes:
         raise ConfigError(*mistakes)
     try:
@@ -52,3 +52,17 @@ def _impossible(rules: ModelRules) -> Iterator[Mistake]:
             remedy = f"the limits must have one between them that it makes, such as {near[-1]}"
             place = f"models.{rules.name}.limits.{key}"
             yield Mistake(problem, remedy, key=place)
+
+
+def _without_effect(rules: ModelRules) -> Iterator[Mistake]:
+    """Yield the window of which no video needs a second one."""
+    windows, grid = rules.capabilities.windows, rules.capabilities.grid("num_frames")
+    if not windows.frames or "num_frames" not in rules.limits:
+        return
+    longest = grid.near(int(rules.limits["num_frames"][1]))[0]
+    if windows.count(longest) == 1:
+        problem = (
+            f"a window of {windows.frames} frames has no effect: the longest video has {longest}"
+        )
+        remedy = "raise num_frames under limits, or leave window and overlap out"
+        yield Mistake(problem, remedy, key=f"models.{rules.name}.window")

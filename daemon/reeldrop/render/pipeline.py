@@ -175,6 +175,7 @@ def _check_class(source: ModelSource, index: Mapping[str, Any]) -> None:
     if kind is not diffusers.DiffusionPipeline:
         check_class(kind, source.name)
         parts.check_texts(kind, source)
+        windows.check_class(kind, source)
         split.require_possible(source, index)
 
 

@@ -34,20 +34,30 @@ TIME = 2
 """The dimension of frames in the latents, (videos, channels, frames, height, width)."""
 
 
+def check_class(kind: type, source: ModelSource) -> None:
+    """Check that a class of pipelines can render in windows, if the profile asks for it.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    if source.window is None or kind_of(kind).windows is not None:
+        return
+    problem = f"{kind.__name__} does not support windows"
+    able = " and ".join(name for name, known in KINDS.items() if known.windows is not None)
+    remedy = f"leave window and overlap out; they are for {able}"
+    raise ConfigError(Mistake(problem, remedy, key=f"{source.key}.window"))
+
+
 def with_windows(capabilities: Capabilities, pipe: Any, source: ModelSource) -> Capabilities:
     """Return the capabilities with the windows of the profile, if it has any.
 
     Raises:
         ConfigError: the class does not support windows, or not these.
     """
-    if source.window is None:
+    check_class(type(pipe), source)
+    known, key = kind_of(type(pipe)).windows, f"{source.key}.window"
+    if source.window is None or known is None:
         return capabilities
-    known = kind_of(type(pipe)).windows
-    key = f"{source.key}.window"
-    if known is None:
-        problem = f"{type(pipe).__name__} does not support windows"
-        able = " and ".join(name for name, kind in KINDS.items() if kind.windows is not None)
-        raise ConfigError(Mistake(problem, f"leave window out; it is for {able}", key=key))
     frames = known.frames if source.window == "auto" else int(source.window)
     grid = capabilities.grid("num_frames")
     if not grid.has(frames):

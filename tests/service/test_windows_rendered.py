@@ -46,3 +46,17 @@ def test_long_videos_of_a_file_and_their_sidecars(site: Site) -> None:
     same = decoded(site.results / "again" / "waves.mp4")
     assert FRAMES == len(same)
     assert np.abs(same.astype(int) - videos["waves"]).mean() < 2  # alone, and encoded again
+
+
+def test_a_window_without_effect_is_refused(site: Site) -> None:
+    """The report says in which line of config.yaml, and what to do about it."""
+    config = site.folder / "config.yaml"
+    lines = [*config.read_text().splitlines(), "  long:", "    base: tiny", "    window: 32"]
+    config.write_text("\n".join(lines))
+    site.drop("a.yaml", "prompt: waves\nmodel: long\n")
+    assert 1 == site.drain().returncode
+    report = (site.failed / "a.yaml.error.txt").read_text()
+    place = f"{config}, line {len(lines)}, column 5, key 'models.long.window'"
+    assert f"Where:          {place}\n" in report
+    assert "a window of 32 frames has no effect: the longest video has 32\n" in report
+    assert "raise num_frames under limits, or leave window and overlap out" in report

@@ -83,6 +83,10 @@ class Settings:
         """Whether the model of the settings in force may still fail to load."""
         return self._before is not None
 
+    def placed(self, error: Exception) -> Exception:
+        """Return an error that came up with a model, with the places of its keys in config.yaml."""
+        return self._placed(error) if isinstance(error, FileError) else error
+
     def read_again(self) -> Config | None:
         """Read config.yaml, and return the settings for the next `change`; None if it is bad."""
         self.readings += 1
@@ -97,7 +101,7 @@ class Settings:
         return config
 
     def _refuse(self, error: Exception) -> None:
-        self.refused = str(self._placed(error) if isinstance(error, FileError) else error)
+        self.refused = str(self.placed(error))
         _log.error("reload_refused", reason=self.refused, remedy="the settings stay as they were")
 
     def _require_same_folders(self, config: Config) -> None:

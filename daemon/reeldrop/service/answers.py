@@ -178,7 +178,7 @@ class Answers:
         self._publish(event, bench)
         if self._phase.is_stopping:
             return  # the jobs stay in the spool, and are first at the next start
-        batches, error = self._stages.jobs.batches, event.error
+        batches, error = self._stages.jobs.batches, self._stages.settings.placed(event.error)
         if isinstance(error, FileError):  # its model can't be loaded
             self._readiness.note_trouble(event.batch.model, error, bench)
             if self._stages.models.refusal(event.batch.model, time.monotonic()) is None:

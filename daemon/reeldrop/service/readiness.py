@@ -127,6 +127,7 @@ class Readiness:
         if self._phase.is_stopping:
             return
         stages, loads_for = self._stages, bench.loads_for
+        error = stages.settings.placed(error)
         is_last = loads_for is None and not self._others_may_load(model, bench)
         if is_last:
             if stages.settings.change_back(error):

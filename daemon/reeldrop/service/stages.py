@@ -196,7 +196,8 @@ class Stages:
         for model, reason in profiles.too_large(self.settings.config, bench.device).items():
             remedy = "change min_memory_gb, or render it on another GPU"
             remedy = "; ".join(filter(None, (remedy, self.benches.patience)))
-            found[model] = kind(Mistake(reason, remedy, key=f"models.{model}"))
+            error = kind(Mistake(reason, remedy, key=f"models.{model}"))
+            found[model] = self.settings.placed(error)
             models.exclude(model, found[model], bench.id)
             _log.info("gpu_too_small", renderer=bench.id, model=model, reason=reason)
         return found

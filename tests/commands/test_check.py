@@ -141,15 +141,24 @@ def test_a_spool_in_a_synced_folder_is_warned_of(settings: Config, site: Site) -
 
 
 def test_the_files_of_each_model_are_looked_at(site: Site, wan_pipeline: Path) -> None:
-    """A chosen model whose files can't be read is reported, even if the own model is fine."""
-    with (site.folder / "config.yaml").open("a") as file:
+    """A chosen model whose files can't be read, or whose class can't do what its profile asks for,
+    is reported, even if the own model is fine."""
+    path = site.folder / "config.yaml"
+    with path.open("a") as file:
         file.write(f"  wan: {{path: {wan_pipeline}}}\n  broken: {{path: nowhere}}\n")
-    found = {row.what: row for row in check.machine(config.load(site.folder / "config.yaml"))}
-    assert {"device", "model", "model wan", "model broken"} == found.keys()
-    assert [True, True, False] == [
-        found[what].ok for what in ("model", "model wan", "model broken")
-    ]
+        file.write(f"  weighted:\n    path: {wan_pipeline}\n    prompt_syntax: weighted\n")
+        pictures = f"    path: {wan_pipeline}\n    pipeline: WanImageToVideoPipeline\n"
+        file.write(f"  windows:\n{pictures}    window: auto\n")
+    found = {row.what: row for row in check.machine(config.load(path), path)}
+    names = ("model", "model wan", "model broken", "model weighted", "model windows")
+    assert {"device", *names} == found.keys()
+    assert [True, True, False, False, False] == [found[what].ok for what in names]
     assert "nowhere" in found["model broken"].detail
+    last = len(path.read_text().splitlines())
+    assert "CLIP is not the only text encoder" in found["model weighted"].detail
+    assert f"line {last - 4}, column 5, key 'models.wei" in found["model weighted"].detail
+    assert "does not support windows" in found["model windows"].detail
+    assert f"line {last}, column 5, key 'models.windows.window'" in found["model windows"].detail
 
 
 def test_what_is_wrong_with_a_loaded_model_has_its_place(site: Site) -> None:

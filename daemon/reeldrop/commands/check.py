@@ -172,7 +172,7 @@ def machine(config: Config, file: Path | None = None) -> Iterator[Row]:
     for name in sorted(others):
         if loads_here:
             yield from _memory(name, config, f"model {name}: memory")
-        yield _other_model(name, config)
+        yield _other_model(name, config, file, is_here=loads_here)
     for wanted in translators.sources(config).values():
         yield _translator(wanted)
 
@@ -221,20 +221,26 @@ def _own_model(config: Config, file: Path | None) -> Iterator[Row]:
         yield Row("model", True, detail)
 
 
-def _other_model(name: str, config: Config) -> Row:
-    """Look at the files of a model that the daemon loads when a prompt asks for it."""
+def _other_model(name: str, config: Config, file: Path | None, *, is_here: bool) -> Row:
+    """Look at the files of a model that is loaded when a prompt asks for it.
+
+    is_here: by this machine, which needs what its class needs
+    """
     from reeldrop.config import profiles
-    from reeldrop.render import lora_files, weights
+    from reeldrop.render import lora_files, pipeline, weights
 
     model = profiles.source(name, config)
     try:
         list(lora_files.there(model))
-    except ConfigError as error:
-        return Row(f"model {name}", False, str(error), may_pass=True)
-    size = weights.size(model)
+        size = weights.size(model)
+        if is_here and size not in (0, weights.UNREADABLE):
+            pipeline.check_class_there(model)
+    except (ConfigError, Unavailable) as error:
+        problem = error if file is None else configuration.placed(error, file)
+        return Row(f"model {name}", False, str(problem), may_pass=True)
     if size == weights.UNREADABLE:
-        problem = f"there is no model that can be read in {model.location}"
-        return Row(f"model {name}", False, problem, may_pass=True)
+        unreadable = f"there is no model that can be read in {model.location}"
+        return Row(f"model {name}", False, unreadable, may_pass=True)
     if size:
         return Row(f"model {name}", True, f"{size / 2**30:.1f} GiB")
     offline = f"not on this machine; `HF_HUB_OFFLINE=0 reeldrop pull {name}` downloads it"

@@ -18,6 +18,7 @@ import torch
 from reeldrop.base.errors import ConfigError, Mistake, Unavailable
 from reeldrop.prompts.wording import did_you_mean
 from reeldrop.render import (
+    checkpoint,
     clip_texts,
     devices,
     downloads,
@@ -40,6 +41,9 @@ from reeldrop.speed import fast
 from reeldrop.speed.unet3d import Call
 
 _PACKAGES = ("reeldrop", "torch", "diffusers", "transformers", "accelerate")
+
+_FAULTS = (OSError, ValueError, AttributeError, TypeError, RuntimeError, ImportError)
+"""What diffusers raises if a model can't be loaded."""
 
 
 @functools.cache
@@ -93,6 +97,23 @@ def load(
         fast_path=fast_path,
         loras=files,
     )
+
+
+def check_class_there(source: ModelSource) -> None:
+    """Check the class of a model by its files, if they are on this machine.
+
+    Raises:
+        ConfigError: the class can't be used, or not as the profile says.
+        Unavailable: its files can't be read.
+    """
+    is_folder = Path(source.location).is_absolute()
+    folder = Path(source.location) if is_folder else hub_cache.complete(source)
+    if folder is None:
+        return
+    try:
+        _check_class(source, hub_cache.read_index(str(folder / checkpoint.INDEX)))
+    except _FAULTS as error:
+        raise problems.failure(source, error) from error
 
 
 def _fast_path(pipe: Any, source: ModelSource, placement: str, call: Call) -> fast.FastPath:
@@ -158,9 +179,7 @@ def _from_pretrained(
                 use_safetensors=True,
                 trust_remote_code=False,
             )
-    except (
-        OSError, ValueError, AttributeError, TypeError, RuntimeError, ImportError
-    ) as error:  # fmt: skip
+    except _FAULTS as error:
         if unavailable is not None and isinstance(error, OSError):  # a file is missing
             raise unavailable from error
         raise problems.failure(source, error) from error

@@ -67,9 +67,27 @@ _ABBREVIATIONS = frozenset(
         "ул", "им", "св", "проф", "тов", "напр", "тыс", "bspw", "sog", "jh", "mrd", "srta", "núm",
         "pág", "aprox", "mevr", "incl", "excl", "tzw", "godz", "mj", "pl", "dvs", "kl", "esim",
         "örn", "ee", "p.ex", "p.es", "p.ej", "t.ex", "f.eks", "m.in",
+        "bzgl", "zzgl", "ggfs", "frl", "geb", "univ", "bhf", "v.Chr", "n.Chr", "ing", "avv",
+        "cfr", "gen", "gén", "apr", "boul", "avda", "dña", "sres", "profa", "exmo", "lic", "gral",
+        "séc", "mw", "drs", "św", "mjr", "tys", "mln", "sv", "nám", "resp", "kb", "ún", "sn",
+        "вул", "ім", "тис", "млн", "пл", "пр", "просп", "акад", "ст", "оз", "ген", "δηλ", "οδ",
+        "κα", "de:fa", "de:mio", "it:es", "it:sec", "it:sig", "fr:av", "fr:ex", "fr:mm", "fr:ste",
+        "es:av", "es:dra", "es:ej", "es:sta", "es:sto", "es:ud", "es:uds", "es:vd", "pt:av",
+        "pt:cia", "pt:dra", "pt:ex", "pt:sta", "pt:sto", "pl:al", "pl:ok", "pl:os", "ru:ок",
+        "ru:см",
     }
 )  # fmt: skip
-"""Those after which the same sentence goes on, in all languages that have them."""
+"""Those after which the same sentence goes on, in all languages that have them; only in the one
+before a colon where others have such a word, as Danish `sig`."""
+
+_BEFORE_NUMBERS = frozenset(
+    {
+        "max", "min", "máx", "mín", "pag", "fig", "vol", "bd", "chap", "cap", "kap", "abs", "art",
+        "str", "no", "nro", "tel", "стр", "рис", "гл", "кв", "jan", "feb", "aug", "sept", "oct",
+        "okt", "nov", "dec", "dez", "janv", "févr", "juil", "déc",
+    }
+)  # fmt: skip
+"""Those after which a number belongs to the same sentence."""
 
 _AND_SO_ON = frozenset(
     {
@@ -169,11 +187,13 @@ def _goes_on(sentence: str, rest: str, language: str, *, is_list: bool) -> bool:
     if found is None:
         return False
     last, following = found["word"], word[0] if word else ""
-    names = {last.lower(), f"{found['letter']}.{last}"}
+    names = {last.lower(), f"{language}:{last.lower()}", f"{found['letter']}.{last}"}
     if is_list and last.isdigit():
         return True
     if language in _WITH_CAPITALS and following.istitle() and following.lower() in _OPENERS:
         return False
+    if following[:1].isdigit() and last.lower() in _BEFORE_NUMBERS and not _MARK.match(rest):
+        return True
     if not names.isdisjoint(_AND_SO_ON):
         return not following[:1].isupper()
     if not _NUMBER.fullmatch(last):

@@ -162,14 +162,25 @@ def test_notes_on_what_nobody_reads() -> None:
         f"english can't read the Cyrillic letters of the negative prompt: {why}",
     ) == found.notes
     [off] = prompts(f"prompt: {BIRD}\ntranslate: false")
-    why = "`translate: false` forbids to translate it"
+    of_none, why = why, "`translate: false` forbids to translate it"
     assert (f"english can't read the Chinese letters of the prompt: {why}",) == off.notes
     for model in ("chinese", "most", "unknown"):
         assert () == prompts(f"prompt: {BIRD}", model=model)[0].notes
     assert () == prompts(f"prompt: {BIRD}\ntranslated_prompt: A bird\ntranslate: false")[0].notes
     [odia] = prompts("prompt: ନାଲି ବଲ")
     assert "english can't read the Oriya letters of the prompt" in odia.notes[0]
-    for text in ("déjà vu", "a sine of π, 5 Ω", "🙂"):
+    for name, text in {
+        "Georgian": "წითელი ბურთი",
+        "Ethiopic": "ቀይ ኳስ",
+        "Khmer": "បាល់ក្រហម",
+        "Ol Chiki": "ᱟᱨᱟᱜ",
+        "Adlam": "𞤦𞤮𞤣𞤫",
+        "Javanese": "ꦱꦸꦏꦺꦴ",
+        "Coptic": "ⲁⲃⲅ",
+    }.items():
+        [found] = prompts(f"prompt: {text}")
+        assert (f"english can't read the {name} letters of the prompt: {of_none}",) == found.notes
+    for text in ("déjà vu", "a sine of π, 5 Ω", "🙂", "5 µm", "Ludwig ⅩⅣ", "aʰ, 1ª", "ðə rɛd"):
         assert () == prompts(f"prompt: {text}")[0].notes
 
 
@@ -227,6 +238,7 @@ def test_notes_on_words_that_nobody_reads() -> None:
         "꽃,": f"꽃, {tags}",
         "नमस्ते": "a board that says नमस्ते over a long street",
         "ନାଲି": f"{tags}, ନାଲି",
+        "ᱟᱨᱟᱜ": f"{tags}, ᱟᱨᱟᱜ",
     }.items():
         [found] = prompts(f"prompt: '{text}'")
         note = f"english can't read '{word}' in the prompt: few such words stay as they are; "

@@ -68,6 +68,13 @@ def test_what_is_read_is_not_translated() -> None:
     assert "uk" == detection.language("червоний м'яч їде додому", ("ru", "uk"), ("en",))
 
 
+def test_a_script_whose_languages_are_unknown_is_not_translated() -> None:
+    """It is named by Unicode; no translator can be asked for."""
+    assert "Ol Chiki" == scripts.script("ᱟᱨᱟᱜ")
+    assert detection.language("ᱟᱨᱟᱜ", ("zh", "de"), ("en",)) is None
+    assert not detection.may_need("ᱟᱨᱟᱜ", ("zh", "de"), None)
+
+
 def test_scripts_of_mixed_texts() -> None:
     """Terms and names among other letters do not count, nor a word in quotation marks."""
     for text, name in {

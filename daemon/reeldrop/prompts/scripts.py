@@ -46,13 +46,21 @@ LANGUAGES: dict[str, tuple[str, ...]] = {
     "Tifinagh": (),
     "Cherokee": (),
 }
-"""The languages of each script but Latin, whose are all others; the most probable one first."""
+"""The languages of each script but Latin, whose are all others; the most probable one first.
+
+Other scripts have the names that Unicode gives their letters, and no languages.
+"""
 
 _NAMES = {
     "CJK": "Chinese", "IDEOGRAPHIC": "Chinese", "BOPOMOFO": "Chinese", "HIRAGANA": "Japanese",
     "KATAKANA": "Japanese", "HANGUL": "Korean",
     **{name.upper(): name for name in (*LANGUAGES, LATIN)},
 }  # fmt: skip
+_OTHER = re.compile(
+    r"(?!MODIFIER )([A-Z' ]+?)(?: CAPITAL| SMALL)? (?:LETTER|SYLLAB|IDEOGRAPH|HIEROGLYPH)"
+)
+"""The name of a letter of another script, such as `OL CHIKI LETTER LA`."""
+
 _WIDTHS = ("HALFWIDTH ", "FULLWIDTH ")
 _LETTERS_OF_A_WORD = {
     "Chinese": 2, "Japanese": 3, "Thai": 3, "Khmer": 2.5, "Lao": 2.5, "Myanmar": 2,
@@ -119,9 +127,16 @@ def _of_letter(letter: str) -> str:
     name = unicodedata.name(letter, "")
     for width in _WIDTHS:
         name = name.removeprefix(width)
-    return _NAMES.get(name.partition(" ")[0].partition("-")[0], "")
+    known = _NAMES.get(name.partition(" ")[0].partition("-")[0])
+    other = _OTHER.match(name) if known is None else None
+    return known or (other[1].title() if other else "")
+
+
+def written_in(name: str) -> tuple[str, ...]:
+    """Return the languages of a script but Latin, as far as they are known."""
+    return LANGUAGES.get(name, ())
 
 
 def is_read(name: str, languages: Collection[str]) -> bool:
     """Return whether a text encoder that reads these languages may read a script."""
-    return name == LATIN or ANY in languages or not set(LANGUAGES[name]).isdisjoint(languages)
+    return name == LATIN or ANY in languages or not set(written_in(name)).isdisjoint(languages)

@@ -53,7 +53,7 @@ def notes(settings: Mapping[str, Any], rules: ModelRules) -> Iterator[str]:
             why = "a translation is rendered as it is given"
         elif not settings[TRANSLATE]:
             why = f"`{TRANSLATE}: false` forbids to translate it"
-        elif rules.translators.isdisjoint(scripts.LANGUAGES[script]):
+        elif rules.translators.isdisjoint(scripts.written_in(script)):
             why = f"config.yaml names no translator for it (`{TRANSLATE}:`)"
         else:
             continue

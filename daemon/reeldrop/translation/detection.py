@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from reeldrop.prompts import scripts
-from reeldrop.prompts.scripts import ANY, LANGUAGES, LATIN
+from reeldrop.prompts.scripts import ANY, LANGUAGES, LATIN, written_in
 from reeldrop.translation import sentences
 
 ENGLISH = "en"
@@ -87,7 +87,7 @@ def language(text: str, translators: Collection[str], reads: Collection[str] | N
     reads, script = (ENGLISH,) if reads is None else reads, scripts.script(text)
     if script == LATIN:
         return _of_words(text, tuple(sorted(set(translators) - _OF_OTHER_SCRIPTS)), tuple(reads))
-    found = tuple(one for one in LANGUAGES[script] if one in translators)
+    found = tuple(one for one in written_in(script) if one in translators)
     if len(found) < 2 or script == "Chinese":
         return next(iter(found), None)
     return _detector(found).classify(text)[0] if _has_detector() else found[0]
@@ -101,7 +101,9 @@ def may_need(text: str, translators: Collection[str], reads: Collection[str] | N
     script = scripts.script(text)
     if script == LATIN:
         return needs_detector(translators)
-    return not scripts.is_read(script, reads) and not set(LANGUAGES[script]).isdisjoint(translators)
+    return not scripts.is_read(script, reads) and not set(written_in(script)).isdisjoint(
+        translators
+    )
 
 
 def _has_detector() -> bool:

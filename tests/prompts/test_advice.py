@@ -24,6 +24,15 @@ Case = tuple[str, int | None, str, str]
 KEYS: list[Case] = [
     ("negative: blurry", 2, "unknown key 'negative'", "`negative_prompt: blurry`"),
     ("Negative Prompt: not this", 2, "unknown key", '`negative_prompt: "not this"`'),
+    ("translation: a ball", 2, "unknown key", '`translated_prompt: "a ball"`'),
+    ("prompt_english: a ball", 2, "unknown key", '`translated_prompt: "a ball"`'),
+    ("en: a ball", 2, "unknown key 'en'", '`translated_prompt: "a ball"`'),
+    ("negative_prompt_en: blurry", 2, "unknown key", "`negative_prompt: blurry`"),
+    ("transition: fade", 2, "unknown key", "reeldrop has nothing for this"),
+    ("步数: 12", 2, "unknown key '步数'", "`num_inference_steps: 12`"),
+    ("分辨率: 128x64", 2, "unknown key", "write `width: 128` and `height: 64`"),
+    ("采样器: euler", 2, "unknown key", "the scheduler is set in config.yaml"),
+    ("反向提示词: 模糊", 2, "unknown key", "`negative_prompt: 模糊`"),
     ("steps: 12", 2, "unknown key 'steps'", "called num_inference_steps here"),
     ("stpes: 12", 2, "unknown key 'stpes'", "did you mean 'steps'? it is called num_inference_"),
     ("Sampling Stesp: 12", 2, "unknown key", "'sampling_steps'? it is called num_inference_steps"),
@@ -138,6 +147,8 @@ FILES: list[Case] = [
     ("prompt: a\nprompt: b", 2, "there twice", "in line 1; remove one of them, or make"),
     ("text: a ball", 1, "unknown key 'text'", '`prompt: "a ball"`'),
     ("Prompt: ball", 1, "unknown key 'Prompt'", "`prompt: ball`"),
+    ("提示词: 猫", 1, "unknown key '提示词'", "`prompt: 猫`"),
+    ("prompt_en: a ball", 1, "unknown key 'prompt_en'", '`prompt: "a ball"`'),
     ("promt: a ball", 1, "unknown key 'promt'", "did you mean 'prompt'?"),
     ("prompts:\n- Close-up: a ball", 2, "'Close-up': YAML reads", '`prompt: "Close-up: a ball"`'),
     ("Close-up: a ball\nseed: 3", 1, "'Close-up'", '`prompt: "Close-up: a ball"`'),
@@ -231,6 +242,26 @@ def test_what_is_advised_is_accepted() -> None:
                 if "832" not in line and "480" not in line:  # more than the model allows
                     wrong[text] = str(error)
     assert {} == wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "remedies"),
+    [
+        (
+            "prompt: 球\nnegative_prompt: 雾\ntranslated_negative: fog",
+            ["translated_negative_prompt"],
+        ),
+        ("text: 球\nenglish_prompt: a ball", ["prompt", "translated_prompt"]),
+        (
+            "prompts:\n- zh: 球\n  en: a ball\n- en: a boat",
+            ["prompt", "translated_prompt", "prompt"],
+        ),
+    ],
+)
+def test_a_translation_needs_its_original(text: str, remedies: list[str]) -> None:
+    """The key for a translation is named if the original is given, by whatever name it has."""
+    found = [re.findall(r"it is called (\w+) here", one.remedy) for one in mistakes(text)]
+    assert [[one] for one in remedies] == found
 
 
 @pytest.mark.parametrize(

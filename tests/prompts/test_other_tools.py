@@ -251,6 +251,41 @@ CASES = [
     ),
     Case("a label before the text", "Prompt: a red ball", KEYS, [BALL]),
     Case("a full-width colon", "prompt：a red ball\nseed：5", KEYS, [{**BALL, "seed": 5}]),
+    Case(
+        "Chinese names of settings",
+        "提示词：红球\n反向提示词：雾\n步数：12\n随机种子：5\n"
+        "【提示词 2】：蓝船，负面提示词：雨\n时长：5",
+        KEYS,
+        [
+            {"prompt": "红球", "negative_prompt": "雾", "num_inference_steps": 12, "seed": 5},
+            {"prompt": "蓝船", "negative_prompt": "雨"},
+        ],
+    ),
+    Case(
+        "a table with Chinese names and translations",
+        "提示词\t英文\ttranslation\t种子\n红球\t\ta red ball\t5",
+        "a table",
+        [{"prompt": "红球", "translated_prompt": "a red ball", "seed": 5}],
+    ),
+    Case(
+        "translations below prompts",
+        "红球\nprompt_en: a red ball\nnegative_prompt: 雾\nnegative_prompt_en: fog",
+        KEYS,
+        [
+            {
+                "prompt": "红球",
+                "translated_prompt": "a red ball",
+                "negative_prompt": "雾",
+                "translated_negative_prompt": "fog",
+            }
+        ],
+    ),
+    Case(
+        "labels of both texts in a line",
+        "Prompt: a red ball. Negative prompt: blurry",
+        A1111,
+        [{**BALL, "negative_prompt": "blurry"}],
+    ),
     Case("a list of mappings", "- prompt: a red ball\n  seed: 5", KEYS, [{**BALL, "seed": 5}]),
     Case(
         "a list in code",

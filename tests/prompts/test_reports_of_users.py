@@ -715,6 +715,7 @@ def test_a_name_that_no_setting_has(line: str) -> None:
         "场景1：5",
         "时间：5",
         "第3镜：大鹏飞",
+        *("高度：两米的雪人", "步数：越走越远", "种子：一粒种子发芽", "模型：5", "高：5楼的窗"),
         *(
             "Negative promise: a ring breaks",
             "Prompted: a dog",

@@ -48,8 +48,8 @@ _INVOKE = re.compile(
 )
 _PIKA = re.compile(r"(?<!\S)-(?P<name>ar|motion|fps|gs|neg|camera|seed) +(?P<value>[^\s-][^-]*)")
 _NEGATIVE = re.compile(
-    r"^(?P<prompt>.*?)(?:^|\s)negative(?: prompt|[ _]prompt[ _]?#?\d{1,3})?\s*[:：]\s*"
-    r"(?P<value>.*)$",
+    r"^(?P<prompt>.*?)(?:(?:^|\s)negative(?: prompt|[ _]prompt[ _]?#?\d{1,3})?"
+    r"|【?(?P<chinese>[负負反][面向]提示[词詞])\s?\d{0,3}】?)\s*[:：]\s*(?P<value>.*)$",
     re.I,
 )
 _EQUAL = re.compile(r"(?<!\S)(?P<name>[A-Za-z_]{2,30})=(?P<value>-?\d+(?:\.\d+)?)(?!\S)")
@@ -242,7 +242,7 @@ def _a1111(line: str) -> Recognised | None:
     if steps is None and negative is None:
         return None
     is_inside = negative is not None and bool(negative["prompt"].strip())
-    if is_inside and "negative prompt" not in rest.lower():
+    if is_inside and not negative["chinese"] and "negative prompt" not in rest.lower():
         return None  # such as "a film negative: white horses"
     pairs = _PAIR.findall(steps[0]) if steps else []
     if negative is None and not any(is_setting(key) for key, _ in pairs[1:]):
@@ -250,9 +250,10 @@ def _a1111(line: str) -> Recognised | None:
     says = {k.strip(): v.strip(' "') for k, v in pairs}
     if negative is not None:
         says["negative_prompt"] = negative["value"].strip()
-    prompt = negative["prompt"].strip(" ,.") if negative else rest.strip()
+    prompt = negative["prompt"].strip(" ,.，。；") if negative else rest.strip()
     if prompt:
-        says["prompt"] = prompt
+        label = PROMPT.match(prompt)
+        says["prompt"] = label["value"] if label else prompt
     return Recognised("is of A1111 or a similar tool", says, belongs_above=not prompt)
 
 

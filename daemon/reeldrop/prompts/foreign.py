@@ -19,10 +19,13 @@ from reeldrop.prompts.key_value import Names, Own, Recognised, Said
 from reeldrop.prompts.layers import MAX_VIDEOS
 
 _KEYS = (
-    "prompt", "negative_prompt", "height", "width", "num_frames", "num_inference_steps",
-    "guidance_scale", "seed", "fps", "format", "num_videos_per_prompt",
+    "prompt", "translated_prompt", "negative_prompt", "translated_negative_prompt", "height",
+    "width", "num_frames", "num_inference_steps", "guidance_scale", "seed", "fps", "format",
+    "num_videos_per_prompt",
 )  # fmt: skip
-_TEXTS = ("prompt", "negative_prompt", "format")
+_TEXTS = (
+    "prompt", "negative_prompt", "format", "translated_prompt", "translated_negative_prompt",
+)  # fmt: skip
 _MOST = 10
 """Upper bound on the prompts of an example."""
 
@@ -190,7 +193,7 @@ def _rows(lines: Lines) -> list[Said] | None:
     names = [name.strip(" \"'*") for name in head.split(mark)]
     known = [other_names.normal(name) for name in names]
     is_table = len(names) > 1 and all(n == "#" or n.replace("_", "").isalnum() for n in known)
-    if not is_table or not {"prompt", "negative_prompt"} & set(known):
+    if not is_table or not any(map(_is_of_prompts, known)):
         return None
     if not any(mark in line for _, line in lines[1:]):
         return None
@@ -199,6 +202,11 @@ def _rows(lines: Lines) -> list[Said] | None:
         return [dict(zip(names, map(str.strip, row), strict=False)) for row in rows]
     except csv.Error:  # a cell is longer than any prompt
         return []
+
+
+def _is_of_prompts(column: str) -> bool:
+    is_certain = "prompt" in column or not column.isascii()  # not: caption, text
+    return is_certain and other_names.ours(column, ("prompt", "negative_prompt")) is not None
 
 
 def _refuse(stem: str, problem: str, number: int, says: Iterable[Said]) -> None:

@@ -56,8 +56,9 @@ AMBIGUOUS = frozenset(
 
 _TEXTS = frozenset((*KEYS, *KEYS.values())) - {"prompt", "negative_prompt"}
 PROMPT = re.compile(
-    r"^[-*_#>\s\"'“„{]*(?:/\w+ )?(?:(?:positive )?prompt[\s_]*+(?:#?\d+)?|(?-i:positive))"
-    r"[*_\"'”“]*(?:\s*[:：=]|(?<=\d)\s+[-–—](?=\s))\s*[*_]*\s*(?P<value>.*)$",
+    r"^[-*_#>\s\"'“„{【]*(?:/\w+ )?"
+    r"(?:(?:(?:positive )?prompt|(?:正[向面])?提示[词詞])[\s_]*+(?:#?\d+)?|(?-i:positive))"
+    r"[*_\"'”“】]*(?:\s*[:：=]|(?<=\d)\s+[-–—](?=\s))\s*[*_]*\s*(?P<value>.*)$",
     re.I,
 )
 """How a text is marked as the prompt."""
@@ -75,7 +76,7 @@ _OURS = re.compile(
     r"|num_videos_per_prompt)[\"']?\s*[:：=]\s*(?P<value>.*)$"
 )
 _NUMBER = re.compile(
-    r"^(?:- )?[\"']?(?P<key>[A-Za-z](?:[\w -]{0,29}\w)?)[\"']?\s*+[:：=]\s*"
+    r"^(?:- )?[\"']?(?P<key>[A-Za-z\u4e00-\u9fff](?:[\w -]{0,29}\w)?)[\"']?\s*+[:：=]\s*"
     r"(?P<value>\[?-?\d[\d.,x×* -]*\]?),?$"
 )
 _WORD = re.compile(
@@ -195,7 +196,8 @@ def naming(line: str, names: Names) -> Recognised | None:
     if found is None:
         return None
     key = other_names.normal(found["key"])
-    meant = other_names.ours(key, _WITH_TEXTS) if key.endswith(("_prompt", "_prompts")) else None
+    is_text = "prompt" in key and "_" in key
+    meant = other_names.ours(key, (*_WITH_TEXTS, *KEYS.values())) if is_text else None
     if meant not in (None, key):
         return Recognised(what, {meant: found["value"]}, belongs_above=meant != "prompt")
     meant = _meant(key, has_number=_NUMBER_ALONE.fullmatch(found["value"]) is not None)

@@ -1,7 +1,7 @@
 """The names that other tools have for settings, and advice on settings that reeldrop lacks.
 
 From A1111 and its forks, ComfyUI, Wan2GP, InvokeAI, SwarmUI, Deforum, sd-scripts and Midjourney,
-and words that people guess.
+their Chinese translations, and words that people guess.
 """
 
 from __future__ import annotations
@@ -14,23 +14,33 @@ from reeldrop.prompts.wording import SURELY, near
 
 _OTHERS: Mapping[str, str] = {
     "prompt": "positive positive_prompt text text_prompt prompt_text caption description txt "
-    "original_prompt prompt_for_display",
+    "original_prompt prompt_for_display prompt_zh prompt_cn prompt_chinese chinese_prompt zh "
+    "提示词 提示詞 正向提示词 正面提示词 正向提示詞",
     "prompts": "scenes shots animation_prompts prompt_list",
+    "translated_prompt": "translation translated translated_text english_translation "
+    "prompt_translated prompt_translation prompt_en en_prompt prompt_english english_prompt "
+    "english en",
+    "translated_negative_prompt": "translated_negative negative_translated negative_translation "
+    "negative_prompt_translated negative_prompt_translation negative_en negative_prompt_en "
+    "negative_prompt_english english_negative_prompt",
     "negative_prompt": "negative neg neg_prompt negative_text negative_prompts n_prompt uc no "
-    "negativeprompt unconditional_prompt sample_neg_prompt negative_caption ucg exclude",
+    "negativeprompt unconditional_prompt sample_neg_prompt negative_caption ucg exclude "
+    "负面提示词 反向提示词 负向提示词 負面提示詞 反向提示詞 負向提示詞",
     "num_inference_steps": "steps step sampling_steps sample_steps num_steps inference_steps "
-    "infer_steps ddim_steps sampler_steps n_steps denoising_steps num_sampling_steps",
+    "infer_steps ddim_steps sampler_steps n_steps denoising_steps num_sampling_steps "
+    "步数 迭代步数 采样步数 推理步数 步數",
     "guidance_scale": "cfg cfg_scale cfgscale guidance scale guide_scale sample_guide_scale "
-    "cfg_guidance text_guidance guidance_strength unconditional_guidance_scale",
+    "cfg_guidance text_guidance guidance_strength unconditional_guidance_scale "
+    "提示词引导系数 引导系数 引导强度",
     "num_frames": "frames frame length video_length frame_count num_frame n_frames nframes "
     "frame_num max_frames video_frames target_video_length total_frames number_of_frames "
-    "frames_number text2videoframes",
+    "frames_number text2videoframes 帧数 总帧数 幀數",
     "fps": "frame_rate framerate frames_per_second force_fps export_fps save_fps video_fps "
-    "text2videofps",
-    "width": "w image_width video_width target_width",
-    "height": "h image_height video_height target_height",
+    "text2videofps 帧率 幀率",
+    "width": "w image_width video_width target_width 宽度 宽 寬度",
+    "height": "h image_height video_height target_height 高度 高",
     "seed": "noise_seed manual_seed rand_seed random_seed base_seed seeds generator_seed "
-    "rng_seed text2videoseed",
+    "rng_seed text2videoseed 种子 随机种子 随机数种子 種子",
     "num_videos_per_prompt": "batch_size batch batch_count n_iter n_samples num_samples "
     "num_videos repeat repeats repeat_generation num_outputs images num_images_per_prompt "
     "variations iterations count",
@@ -40,13 +50,16 @@ _OTHERS: Mapping[str, str] = {
     "last_image": "image_end end_image last_frame end_frame",
     "loras": "lora lora_name lora_weights activated_loras",
     "model": "checkpoint ckpt ckpt_name sd_model model_name sd_model_checkpoint base_model "
-    "model_id unet_name engine model_type profile",
+    "model_id unet_name engine model_type profile 模型",
 }
-_SIZE = "size resolution dimensions image_size video_size sample_size width_x_height wxh"
+_SIZE = (
+    "size resolution dimensions image_size video_size sample_size width_x_height wxh "
+    "分辨率 尺寸 解析度"
+)
 _ELSEWHERE: Mapping[str, str] = {
     "the scheduler is set in config.yaml, by the profile": "sampler sampler_name sampler_index "
     "sample_solver scheduler schedule schedule_type sampling_method solver scheduler_name "
-    "flow_shift shift karras",
+    "flow_shift shift karras 采样器 采样方法 调度器",
     "it is set in config.yaml, by the profile": "long_prompt prompt_syntax window overlap "
     "sliding_window_size sliding_window_overlap context_length context_frames context_size "
     "context_overlap "
@@ -74,7 +87,7 @@ _ELSEWHERE: Mapping[str, str] = {
         "prompt_map prompt_schedule keyframes travel"
     ),
     "reeldrop has nothing for this; remove the line": "clip_skip subseed subseed_strength eta_ddim "
-    "restore_faces model_hash version strength_schedule hires_fix styles head_prompt "
+    "restore_faces model_hash version strength_schedule hires_fix styles head_prompt transition "
     "tail_prompt guidance_rescale guidance2_scale guidance3_scale embedded_guidance_scale "
     "embedded_guidance audio_guidance_scale alt_guidance_scale switch_threshold model_mode "
     "video_prompt_type image_prompt_type audio_prompt_type prompt_enhancer multi_prompts_gen_type "
@@ -89,7 +102,7 @@ _ELSEWHERE: Mapping[str, str] = {
     "hr_second_pass_steps denoise_hr tiling_x override_settings alwayson_scripts s_churn s_noise "
     "use_face_correction use_upscale refiner refiner_switch_at vae_hash lora_hashes",
 }
-_DURATIONS = "duration seconds video_seconds duration_seconds length_seconds time sec"
+_DURATIONS = "duration seconds video_seconds duration_seconds length_seconds time sec 时长 時長"
 
 
 def _by_word(table: Mapping[str, str]) -> dict[str, str]:
@@ -102,7 +115,7 @@ _SIZES = frozenset(_SIZE.split())
 _TIMES = frozenset(_DURATIONS.split())
 _TEXTS = frozenset(
     ("prompt", "prompts", "negative_prompt", "format", "image", "last_image", "loras", "model")
-)
+) | frozenset(("translated_prompt", "translated_negative_prompt"))
 _NUMBERS = "shift window overlap gpus denoise strength subseed crf"
 """Single words among those without a key here whose value is a number."""
 

@@ -12,7 +12,7 @@ from harness.rules import RULES
 from harness.site import Site, make_site
 from harness.zygote import REELDROP
 from reeldrop.base import strict_yaml, yaml_text
-from reeldrop.base.errors import Mistake, PromptError
+from reeldrop.base.errors import Mistake, PromptError, Unavailable
 from reeldrop.base.picture_files import MOST_BYTES
 from reeldrop.commands import cli, submit, typed
 from reeldrop.commands.check_file import check_file
@@ -67,6 +67,24 @@ def test_what_is_right_is_shown_where_it_is_announced(
     assert "(write it as YAML, in pasted.yaml)\n    prompt: a red ball\n    negative_pr" in told
     refused = known.command("submit", "a <lora:x:0.8> horse")
     assert (2, True) == (refused.returncode, "\n    reeldrop submit 'a horse'\n" in refused.stderr)
+
+
+def test_what_is_checked_before_the_service_has_started(
+    tmp_path: Path, tiny_pipeline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The form alone; it is said what is still to be checked, and how."""
+    site = make_site(tmp_path / "site", tiny_pipeline)
+    file = site.folder / "a.yaml"
+    file.write_text("prompt: a\nseed: [1\n")
+    assert 1 == check_file(settings_of(site), file, as_json=False)
+    assert "the [ in line 2 is not closed" in capsys.readouterr().err
+    file.write_text("prompt: a\nnum_frames: 9\n")
+    with pytest.raises(Unavailable) as caught:
+        check_file(settings_of(site), file, as_json=False)
+    told = str(caught.value)
+    assert "the form of the file is right, but its settings are not checked yet" in told
+    assert "start the service once, with `reeldrop run`, and check again" in told
+    assert "the model tiny allows" in told
 
 
 @pytest.mark.parametrize(

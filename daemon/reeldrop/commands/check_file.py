@@ -42,7 +42,7 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
         defaults = folders.scanned_inbox(config).defaults_for(source, parsing.MAX_DEFAULTS_BYTES)
         prompts, mistakes = reader.read(source, file, defaults).prompts, tuple[Mistake, ...]()
     except NotDescribed as error:
-        raise Unavailable(Mistake(str(error), "start the daemon once")) from None
+        raise Unavailable(_half_checked(error.model, model)) from None
     except PromptError as error:
         prompts, mistakes = (), tuple(error.mistakes)
     except OSError as error:
@@ -69,6 +69,21 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
         for note in dict.fromkeys(note for prompt in prompts for note in prompt.notes):
             output.note(note)
     return exit_codes.FAILED if problems else 0
+
+
+def _half_checked(model: str, usual: str) -> Mistake:
+    """Return why the settings of a file were not checked, and how they can be.
+
+    usual: the profile for prompts that name none
+    """
+    named = "this machine's model" if model == "auto" else f"the model {model}"
+    problem = "the form of the file is right, but its settings are not checked yet: what "
+    problem += f"{named} allows is known when the service has loaded it"
+    remedy = "the first prompt for it does that"
+    if model == usual:
+        remedy = "start the service once, with `reeldrop run`, and check again"
+    remedy += "; a file in the inbox is checked in any case before it is rendered"
+    return Mistake(problem, remedy)
 
 
 def _long_texts(

@@ -286,6 +286,46 @@ CASES = [
         A1111,
         [{**BALL, "negative_prompt": "blurry"}],
     ),
+    Case(
+        "headings of an answer of a chat",
+        "**Prompt 1:**\na red ball\n**Negative prompt:** blurry\n**Prompt 2:**\na blue boat\n"
+        "**Negative prompt:**\nfog\n**Technical parameters:**\n- Steps: 20\n",
+        KEYS,
+        [
+            {"prompt": "a red ball", "negative_prompt": "blurry"},
+            {"prompt": "a blue boat", "negative_prompt": "fog", "num_inference_steps": 20},
+        ],
+    ),
+    Case(
+        "headings around a list",
+        "Prompts:\n- a red ball\n- a blue boat\nSettings:\nSteps: 20",
+        KEYS,
+        [{"prompt": "a red ball"}, {"prompt": "a blue boat", "num_inference_steps": 20}],
+    ),
+    Case(
+        "settings below a heading, as in YAML",
+        "prompt: a red ball\nsettings:\n  steps: 20\n",
+        KEYS,
+        [{**BALL, "num_inference_steps": 20}],
+    ),
+    Case(
+        "Chinese headings",
+        "红球\n参数：\n步数：20",
+        KEYS,
+        [{"prompt": "红球", "num_inference_steps": 20}],
+    ),
+    Case(
+        "Markdown in bold",
+        "a red ball\n**Negative prompt:** fog",
+        A1111,
+        [{**BALL, "negative_prompt": "fog"}],
+    ),
+    Case(
+        "a prompt with a colon at its end",
+        "A sign that says:\nNegative prompt: fog",
+        A1111,
+        [{"prompt": "A sign that says:", "negative_prompt": "fog"}],
+    ),
     Case("a list of mappings", "- prompt: a red ball\n  seed: 5", KEYS, [{**BALL, "seed": 5}]),
     Case(
         "a list in code",

@@ -205,7 +205,7 @@ REFUSED = [
         "musubi-tuner: TOML",
         '[prompt]\nwidth = 512\n[[prompt.subset]]\nprompt = "a red ball"',
         "`key: value`",
-        ({"prompt": "[prompt]", "width": 512}, BALL),
+        ({**BALL, "width": 512},),
     ),
     Refused(
         "musubi-tuner: TOML named YAML",
@@ -544,6 +544,10 @@ def test_a_setting_of_yaml_in_a_text_file_is_shown_in_yaml(
         ("seed: random", "write a number, or several as `seed: [1, 2]`"),
         ("width: 512px", "write a number"),
         ("fps: NaN", "write a number"),
+        (
+            "steps: 4, 6",
+            "write a number after `num_inference_steps:`; several to compare go below `matrix:`",
+        ),
         ("num_frames: [4, 6]", "write a number; several to compare go below `matrix:`"),
     ],
 )

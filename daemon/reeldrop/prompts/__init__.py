@@ -9,6 +9,6 @@ YAML into `layers` of settings. `rules` says what a profile allows (`profile_rul
 or syntax.
 
 What was written for other tools: `foreign`, `macros` and `json_files` refuse it and show the YAML
-of `examples`; `dialects`, `key_value`, `tags`, `other_names` and `worthless` recognise it. `noting`
-is told to the author.
+of `in_yaml` and `examples`; `dialects`, `key_value`, `tags`, `other_names` and `worthless`
+recognise it. `noting` is told to the author.
 """

@@ -48,8 +48,8 @@ _INVOKE = re.compile(
 )
 _PIKA = re.compile(r"(?<!\S)-(?P<name>ar|motion|fps|gs|neg|camera|seed) +(?P<value>[^\s-][^-]*)")
 _NEGATIVE = re.compile(
-    r"^(?P<prompt>.*?)(?:(?:^|\s)negative(?: prompt|[ _]prompt[ _]?#?\d{1,3})?"
-    r"|【?(?P<chinese>[负負反][面向]提示[词詞])\s?\d{0,3}】?)\s*[:：]\s*(?P<value>.*)$",
+    r"^(?P<prompt>.*?)(?:(?:^|\s)[*_]*negative(?: prompt|[ _]prompt[ _]?#?\d{1,3})?"
+    r"|【?(?P<chinese>[负負反][面向]提示[词詞])\s?\d{0,3}】?)[*_]*\s*[:：]\s*[*_]*\s*(?P<value>.*)$",
     re.I,
 )
 _EQUAL = re.compile(r"(?<!\S)(?P<name>[A-Za-z_]{2,30})=(?P<value>-?\d+(?:\.\d+)?)(?!\S)")

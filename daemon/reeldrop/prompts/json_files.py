@@ -9,7 +9,7 @@ from typing import Any
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.escaping import short
-from reeldrop.prompts import dialects, foreign
+from reeldrop.prompts import dialects, in_yaml
 
 _MOST = 100
 """Upper bound on the lines that are looked at."""
@@ -33,7 +33,7 @@ def refuse_workflow(document: strict_yaml.Node) -> None:
     example, remedy = "", "write its prompt as `prompt: ...`, and its settings below that"
     if is_exported:
         says = dialects.of_graph(values)
-        example, left_out = foreign.yaml_of([says])
+        example, left_out = in_yaml.yaml_of([says])
         remedy = _in_its_place(left_out) if example else remedy
     problem = "this is a workflow of ComfyUI, not a prompt file"
     raise PromptError(Mistake(problem, remedy, document.line, document.column, example=example))
@@ -51,7 +51,7 @@ def of_lines(text: str) -> Mistake | None:
     number, line = lines[1]
     problem = f"each line is JSON of its own, and YAML ends before '{short(line.strip())}'"
     says = [{k: str(v) for k, v in one.items()} for one in found]
-    example, left_out = foreign.yaml_of(says)
+    example, left_out = in_yaml.yaml_of(says)
     has_parts = any(isinstance(value, list | dict) for one in found for value in one.values())
     if has_parts or not example:
         return Mistake(problem, "put a line with `---` between the lines", number)
@@ -59,4 +59,4 @@ def of_lines(text: str) -> Mistake | None:
 
 
 def _in_its_place(left_out: Sequence[str]) -> str:
-    return f"write this in its place{foreign.without(left_out)}:"
+    return f"write this in its place{in_yaml.without(left_out)}:"

@@ -80,7 +80,8 @@ _ELSEWHERE: Mapping[str, str] = {
     "output_path filename file_name output_filename save_as outpath_samples name title outdir",
     "remove this key, and write what is in it beside `prompt:` or `prompts:`, without more "
     "indentation": "settings setting parameters params options config configuration defaults "
-    "generation generation_config generation_settings generation_parameters generation_params",
+    "generation generation_config generation_settings generation_parameters generation_params 参数 "
+    "设置 生成参数",
     "a comment begins with `# `": "comment comments note notes remark _comment id",
     "write the settings out, or put them beside `prompts:`, where they apply to all": "<<",
     "a prompt makes one video: write each text as a prompt of its own, below `prompts:`": (
@@ -165,6 +166,13 @@ def is_duration(name: str) -> bool:
 def advice(name: str) -> str | None:
     """Return advice on a key of another tool for which reeldrop has no key; None if unknown."""
     return _ADVICE.get(name) or _ADVICE.get(normal(name))
+
+
+def is_heading(name: str) -> bool:
+    """Return whether a name only stands above settings, such as `Video settings`."""
+    word = normal(name)
+    last = word.rpartition("_")[2]
+    return advice(word) == advice("settings") or last in ("settings", "parameters", "params")
 
 
 def is_known(name: str) -> bool:

@@ -45,11 +45,15 @@ def right(key: str, value: object, wanted: str, usual: object = None) -> str:
     return f"write {wanted}{example}" + _or_several(key, len(numbers))
 
 
-def in_text_file(key: str | None, text: str) -> str:
-    """Return what to write in place of a line of a text file whose value is no number."""
+def in_text_file(name: str, key: str | None, text: str) -> str:
+    """Return what to write in place of a line of a text file whose value is no number.
+
+    name: what the key is called there
+    """
     if key == "seed":
         return "write a number, or several as `seed: [1, 2]`"
-    return "write a number" + _or_several(key, len(_several(text)))
+    behind = "" if name == key else f" after `{key}:`"
+    return f"write a number{behind}" + _or_several(key, len(_several(text)))
 
 
 def _in_place_of_list(key: str, value: list[object], wanted: str, usual: object) -> str:

@@ -218,7 +218,7 @@ class ModelRules:
     def _faults(self, details: Iterable[Any], settings: Mapping[str, Any]) -> Iterator[Fault]:
         """Yield validation errors of pydantic as faults worded for authors of prompt files."""
         known = (*self.keys, *FILE_KEYS[:2], *SWEEPS)
-        unknown = unknown_keys.Unknown(known, settings, self._nearest_frames)
+        unknown = unknown_keys.Unknown(known, settings, self._nearest_frames, self._fault_of)
         for detail in sorted(details, key=lambda found: found["type"] == "missing"):
             key, *rest = detail["loc"]
             if detail["type"] == "extra_forbidden" and key in (*pictures.KEYS, IMAGE_FIT):
@@ -231,6 +231,16 @@ class ModelRules:
                 problem, remedy = self._explain(str(key), detail)
             item = rest[0] if rest and isinstance(rest[0], int) else None
             yield Fault(str(key), problem, remedy, item)
+
+    def _fault_of(self, key: str, value: object) -> tuple[str, str] | None:
+        """Return what is wrong with a setting's value by itself, and the remedy; else None."""
+        if key not in self._schema.model_fields:  # it is no setting of a single prompt
+            return None
+        try:
+            self.resolve({"prompt": "-", key: value})
+        except SettingsRefused as error:
+            return next(((f.problem, f.remedy) for f in error.faults if f.key == key), None)
+        return None
 
     def _explain(self, key: str, detail: Any) -> tuple[str, str]:
         value, context = detail["input"], detail.get("ctx", {})

@@ -18,12 +18,12 @@ from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.escaping import short
 from reeldrop.base.sweeps import MATRIX, WILDCARDS, Swept
 from reeldrop.base.translated import KEYS
-from reeldrop.prompts import documents, loras, pictures, wildcards
+from reeldrop.prompts import documents, loras, other_names, pictures, wildcards
 from reeldrop.prompts.documents import Item
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, merge
 from reeldrop.prompts.rules import LONGEST_TEXT
 from reeldrop.prompts.wildcards import BadTemplate, Template
-from reeldrop.prompts.wording import described
+from reeldrop.prompts.wording import SURELY, described, near
 
 ALL = "all"
 MAX_KEYS = 10
@@ -168,8 +168,25 @@ class _Planner:
                 self.note(Setting(place), f"{MATRIX}.{short(key)}", problem, remedy)
                 continue
             assert isinstance(node.value, list)
+            remedy = None if key in self._known else self._renamed(key)
+            if remedy is not None:
+                self.note(Setting(node), key, f"unknown key '{short(key)}'", remedy)
+                continue
             values = node.value if key in self._known else [node]
             yield key, [Setting(value) for value in values]
+
+    def _renamed(self, key: str) -> str | None:
+        """Return what a key of another tool is called here; None if it is none.
+
+        As `unknown_keys`, which would look at the list of values as at one value.
+        """
+        if (ours := other_names.ours(key, self._known)) is not None:
+            return f"it is called {ours} here"
+        other = (
+            None if near(other_names.normal(key), self._known, SURELY) else other_names.nearest(key)
+        )
+        ours = None if other is None else other_names.ours(other, self._known)
+        return None if ours is None else f"did you mean '{other}'? it is called {ours} here"
 
     def _number_drawn(self, wanted: Setting) -> int | None:
         """Return how many texts are drawn of each prompt; None for all."""

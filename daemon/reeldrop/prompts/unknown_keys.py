@@ -20,6 +20,7 @@ class Unknown:
     known: the keys that are allowed
     settings: all settings of the prompt, with defaults
     nearest_frames: returns the allowed number of frames that is nearest to a number
+    fault_of: returns what is wrong with a value of a known key, and the remedy; None if nothing is
     """
 
     def __init__(
@@ -27,10 +28,12 @@ class Unknown:
         known: Sequence[str],
         settings: Mapping[str, Any],
         nearest_frames: Callable[[int], int],
+        fault_of: Callable[[str, object], tuple[str, str] | None],
     ) -> None:
         self._known = known
         self._settings = settings
         self._nearest_frames = nearest_frames
+        self._fault_of = fault_of
         self.has_prompt = False
         """Whether one of the explained keys was a prompt, or stood for `prompt`."""
 
@@ -77,11 +80,16 @@ class Unknown:
         if isinstance(value, str) and key != key.strip(other_names.QUOTES):
             value = value.strip(other_names.QUOTES)
             return f"use plain quotes, or none: `{ours}: {_written(value)}`"
-        if ours in ("seed", "prompts") or isinstance(value, (dict, list)):
-            right = f"it is called {ours} here"
-            return right + (", and left out for a new one each time" if value == -1 else "")
+        if ours == "seed" and value == -1:
+            return "it is called seed here, and left out for a new one each time"
         if ours == "model":
             return "`model:` names a profile of config.yaml"
+        fault = None if value is None else self._fault_of(ours, value)
+        if fault is not None:
+            problem = fault[0].removeprefix(f"{ours} ")
+            return f"it is called {ours} here, and {problem}: {fault[1]}"
+        if ours in ("seed", "prompts") or isinstance(value, (dict, list)):
+            return f"it is called {ours} here"
         said = "" if value is None else f": `{ours}: {_written(value)}`"
         return f"it is called {ours} here{said}"
 
@@ -98,7 +106,9 @@ class Unknown:
             size = other_names.size(value)
             if size is None:
                 return "give width and height, in pixels"
-            return f"write `width: {size[0]}` and `height: {size[1]}`"
+            faults = [self._fault_of(*one) for one in zip(("width", "height"), size, strict=True)]
+            but = "".join(f"; but {fault[0]}: {fault[1]}" for fault in faults if fault)
+            return f"write `width: {size[0]}` and `height: {size[1]}`{but}"
         if not other_names.is_duration(name):
             return None
         fps = self._settings.get("fps")

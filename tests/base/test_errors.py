@@ -8,8 +8,6 @@ from reeldrop.base import errors
 from reeldrop.base.errors import FileError, Mistake, PromptError, ReeldropError, Unrenderable
 from reeldrop.prompts.faults import Fault, SettingsRefused
 from reeldrop.prompts.parsing import NotDescribed
-from reeldrop.render.lora_files import Misfit
-from reeldrop.render.source import LoraSource, ModelSource
 
 MISTAKE = Mistake("a problem", "a remedy", 1, 2, "key", "file", "example")
 
@@ -25,13 +23,12 @@ def _of(kind: type[ReeldropError]) -> ReeldropError:
 
 
 def test_a_pickled_error_says_and_carries_the_same() -> None:
-    """Also one of a class that does not take its text, such as a LoRA that a renderer refuses."""
+    """Also one of a class that does not take its text."""
     found = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     kinds = [kind for kind in found if issubclass(kind, ReeldropError)]
     assert {errors.TooLarge, errors.NeedsPicture} < {*kinds}
     for error in (
         *map(_of, kinds),
-        Misfit(ModelSource("m", "/m"), LoraSource("style", "/x"), "is not there", "put it there"),
         SettingsRefused([Fault("a problem", "a remedy", 1, "an example")]),
         NotDescribed("m", 3, ("a.png",), is_paired=True),
     ):

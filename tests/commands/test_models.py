@@ -16,13 +16,14 @@ from harness.hub_server import Hub, served
 from harness.site import Site
 from huggingface_hub import constants
 from reeldrop.base.errors import ConfigError, Unavailable, WrongUsage
-from reeldrop.commands import check, fits, models, progress, pull
+from reeldrop.commands import check, cli, fits, models, progress, pull
 from reeldrop.commands.fits import Machine
 from reeldrop.config import builtin, config, profiles
 from reeldrop.config.config import Config
 from reeldrop.render import devices, downloads, hub_cache, lora_files, repository
 from reeldrop.store.status import State, Status
 from reeldrop.translation import source
+from typer.testing import CliRunner
 
 GB = 10**9
 ZH_EN = Path(__file__).parents[1] / "translation" / "zh_en"
@@ -106,6 +107,20 @@ def test_pull(
         repository.pinned(models.repository("wan", found.models["wan"], found)),  # type: ignore[arg-type]
         capsys.readouterr().err,
     )
+
+
+def test_pull_says_where_the_mistake_is(tmp_path: Path, hub: Hub) -> None:
+    """In which line of config.yaml, for a model and a translator."""
+    hub.add("some/wan", tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "translate:\n  zh: none/opus\nmodels:\n  lost:\n    repository: none/none\n"
+        "  old:\n    repository: some/wan\n    revision: v9\n"
+    )
+    for name, line in (("translate.zh", 2), ("lost", 5), ("old", 8)):
+        ended = CliRunner().invoke(cli.app, ["pull", name, "--config", str(path)])
+        assert isinstance(ended.exception, ConfigError), name
+        assert f"{path}, line {line}, column" in str(ended.exception)
 
 
 def test_pull_gets_translators_too(

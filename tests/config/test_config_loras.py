@@ -79,11 +79,14 @@ def test_check_says_which_lora_is_missing(tmp_path: Path, least_pipeline: Path) 
     """For the profile that prompts get, and for another one, whose model it does not load."""
     profile = f"{{path: {least_pipeline}, loras: {{style: {{path: nowhere}}}}}}"
     text = f"model: a\nmodels:\n  a: {profile}\n  b: {profile}\n"
-    rows = check.machine(config.parse(text, tmp_path / "config.yaml"))
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    rows = check.machine(config.parse(text, file), file)
     bad = {row.what: row.detail for row in rows if not row.ok}
     assert {"model", "model b"} == set(bad)
     for name, detail in zip("ab", bad.values(), strict=True):
         assert f"the LoRA style of {name} is not there: {tmp_path / 'nowhere'}" in detail
+        assert f"{file}, line {3 if name == 'a' else 4}, column" in detail
 
 
 def test_submit_takes_them_as_yaml() -> None:

@@ -140,6 +140,21 @@ def _why(site: Site, name: str) -> str:
     return next((reason for reason in found if "can't be used" in reason), "")
 
 
+def test_a_mistake_in_the_profile_of_another_model_is_told_with_its_line(
+    several: Site, tiny_pipeline: Path
+) -> None:
+    """In the report on the prompt that has asked for the model."""
+    config = several.folder / "config.yaml"
+    odd = f"  odd: {{path: {tiny_pipeline}, scheduler: Nix}}\n"
+    config.write_text(config.read_text() + odd)
+    several.drop("a.yaml", "prompt: a\nmodel: odd\n")
+    assert 1 == several.drain().returncode
+    line = len(config.read_text().splitlines())
+    told = (several.results / "_failed/a.yaml.error.txt").read_text()
+    assert "diffusers has no scheduler Nix" in told
+    assert f"config.yaml, line {line}, column" in " ".join(told.split())
+
+
 def test_without_other_models_a_broken_one_ends_the_daemon(site: Site) -> None:
     """78, with the reason. So does a drain that has other models."""
     config = site.folder / "config.yaml"

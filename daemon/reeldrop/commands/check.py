@@ -168,13 +168,13 @@ def machine(config: Config, file: Path | None = None) -> Iterator[Row]:
         yield from _own_model(config, file)
         others -= {config.model}
     if config.engine == "in_process":
-        yield from _groups_of_gpus(config)
+        yield from _groups_of_gpus(config, file)
     for name in sorted(others):
         if loads_here:
             yield from _memory(name, config, f"model {name}: memory")
         yield _other_model(name, config, file, is_here=loads_here)
     for wanted in translators.sources(config).values():
-        yield _translator(wanted)
+        yield _translator(wanted, file)
 
 
 def _try_to_sign(config: Config) -> str:
@@ -184,15 +184,16 @@ def _try_to_sign(config: Config) -> str:
     return "the certificate and its key can sign"
 
 
-def _too_large(own: str, config: Config) -> Iterator[Row]:
+def _too_large(own: str, config: Config, file: Path | None) -> Iterator[Row]:
     """Yield the profiles that need more memory than the GPU of this machine has."""
     from reeldrop.config import profiles
     from reeldrop.render import devices
 
     device = Device(devices.name(), memory_bytes=devices.total_bytes() or 0)
     for name, reason in profiles.too_large(config, device).items():
-        detail = f"key 'models.{name}.min_memory_gb': {reason}"
-        yield Row(f"model {name}: memory", name != own, detail, doubt=True)
+        error = ConfigError(Mistake(reason, key=f"models.{name}.min_memory_gb"))
+        found = _wrong(f"model {name}: memory", error, file)
+        yield dataclasses.replace(found, ok=name != own, may_pass=False, doubt=True)
 
 
 def _own_model(config: Config, file: Path | None) -> Iterator[Row]:
@@ -202,7 +203,7 @@ def _own_model(config: Config, file: Path | None) -> Iterator[Row]:
 
     try:
         model = config.selected_model(cuda=devices.cuda_is_available())
-        yield from _too_large(model, config)
+        yield from _too_large(model, config, file)
         yield from _memory(model, config, "memory")
         if models.is_to_come(model, config):
             yield Row("model", True, _to_come(model, config, "the first start"), doubt=True)
@@ -214,8 +215,7 @@ def _own_model(config: Config, file: Path | None) -> Iterator[Row]:
         loaded = pipeline.load(profiles.source(model, config))
         profiles.model_rules(model, config, loaded.capabilities)
     except FileError as error:
-        problem = error if file is None else configuration.placed(error, file)
-        yield Row("model", False, str(problem), may_pass=isinstance(error, Unavailable))
+        yield _wrong("model", error, file, may_pass=isinstance(error, Unavailable))
     else:
         detail = f"{model}: {type(loaded.pipe).__name__}, {loaded.dtype}, on {loaded.device}"
         yield Row("model", True, detail)
@@ -236,11 +236,10 @@ def _other_model(name: str, config: Config, file: Path | None, *, is_here: bool)
         if is_here and size not in (0, weights.UNREADABLE):
             pipeline.check_class_there(model)
     except (ConfigError, Unavailable) as error:
-        problem = error if file is None else configuration.placed(error, file)
-        return Row(f"model {name}", False, str(problem), may_pass=True)
+        return _wrong(f"model {name}", error, file)
     if size == weights.UNREADABLE:
-        unreadable = f"there is no model that can be read in {model.location}"
-        return Row(f"model {name}", False, unreadable, may_pass=True)
+        problem = f"there is no model that can be read in {model.location}"
+        return _wrong(f"model {name}", ConfigError(Mistake(problem, key=f"{model.key}.path")), file)
     if size:
         return Row(f"model {name}", True, f"{size / 2**30:.1f} GiB")
     offline = f"not on this machine; `HF_HUB_OFFLINE=0 reeldrop pull {name}` downloads it"
@@ -249,7 +248,7 @@ def _other_model(name: str, config: Config, file: Path | None, *, is_here: bool)
     return Row(f"model {name}", True, detail, doubt=True)
 
 
-def _groups_of_gpus(config: Config) -> Iterator[Row]:
+def _groups_of_gpus(config: Config, file: Path | None) -> Iterator[Row]:
     """Look whether this machine has the GPUs that render a video together; in a cluster, `status`
     says it."""
     from reeldrop.config import profiles
@@ -262,12 +261,12 @@ def _groups_of_gpus(config: Config) -> Iterator[Row]:
         try:
             split.require_gpus(wanted)
         except Unavailable as error:
-            yield Row(f"gpus of {name}", False, str(error), may_pass=True)
+            yield _wrong(f"gpus of {name}", error, file)
         else:
             yield Row(f"gpus of {name}", True, f"{wanted.gpus} render a video together")
 
 
-def _translator(wanted: TranslatorSource) -> Row:
+def _translator(wanted: TranslatorSource, file: Path | None) -> Row:
     """Look at the files of a translator, which is loaded when a prompt needs it."""
     what = f"translator {wanted.language}"
     if not source.is_there(wanted):
@@ -276,7 +275,13 @@ def _translator(wanted: TranslatorSource) -> Row:
     try:
         return Row(what, True, str(source.folder(wanted)))
     except FileError as error:
-        return Row(what, False, str(error), may_pass=True)
+        return _wrong(what, error, file)
+
+
+def _wrong(what: str, error: FileError, file: Path | None, *, may_pass: bool = True) -> Row:
+    """Return the row of an error that comes of a key of config.yaml, with its place there."""
+    told = error if file is None else configuration.placed(error, file)
+    return Row(what, False, str(told), may_pass=may_pass)
 
 
 def _memory(name: str, config: Config, what: str) -> Iterator[Row]:

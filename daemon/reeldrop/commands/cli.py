@@ -175,8 +175,10 @@ def pull(
 ) -> None:
     """Download a model's files, or continue a download that broke off."""
     from reeldrop.commands.pull import pull_model
+    from reeldrop.config.config import placing
 
-    pull_model(_load(config), model, newest=newest)
+    with placing(config):
+        pull_model(_load(config), model, newest=newest)
 
 
 class _SubmitCommand(TyperCommand):

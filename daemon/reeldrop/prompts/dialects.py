@@ -242,7 +242,7 @@ def _a1111(line: str) -> Recognised | None:
     if steps is None and negative is None:
         return None
     is_inside = negative is not None and bool(negative["prompt"].strip())
-    if is_inside and not negative["chinese"] and "negative prompt" not in rest.lower():
+    if negative and is_inside and not (negative["chinese"] or "negative prompt" in rest.lower()):
         return None  # such as "a film negative: white horses"
     pairs = _PAIR.findall(steps[0]) if steps else []
     if negative is None and not any(is_setting(key) for key, _ in pairs[1:]):

@@ -168,9 +168,9 @@ class _Planner:
                 self.note(Setting(place), f"{MATRIX}.{short(key)}", problem, remedy)
                 continue
             assert isinstance(node.value, list)
-            remedy = None if key in self._known else self._renamed(key)
-            if remedy is not None:
-                self.note(Setting(node), key, f"unknown key '{short(key)}'", remedy)
+            renamed = None if key in self._known else self._renamed(key)
+            if renamed is not None:
+                self.note(Setting(node), key, f"unknown key '{short(key)}'", renamed)
                 continue
             values = node.value if key in self._known else [node]
             yield key, [Setting(value) for value in values]
@@ -185,8 +185,8 @@ class _Planner:
         other = (
             None if near(other_names.normal(key), self._known, SURELY) else other_names.nearest(key)
         )
-        ours = None if other is None else other_names.ours(other, self._known)
-        return None if ours is None else f"did you mean '{other}'? it is called {ours} here"
+        meant = None if other is None else other_names.ours(other, self._known)
+        return None if meant is None else f"did you mean '{other}'? it is called {meant} here"
 
     def _number_drawn(self, wanted: Setting) -> int | None:
         """Return how many texts are drawn of each prompt; None for all."""

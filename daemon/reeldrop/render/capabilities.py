@@ -91,7 +91,7 @@ def check_class(pipeline_class: type, name: str) -> None:
     if refusal := _refusal(pipeline_class):
         problem = f"{pipeline_class.__name__} can't be used: {refusal}"
         remedy = "use a class that makes videos from texts or pictures; docs/models.md has a table"
-        raise ConfigError(Mistake(problem, remedy, key=name))
+        raise ConfigError(Mistake(problem, remedy, key=f"models.{name}.pipeline"))
 
 
 def frames_argument(parameters: Mapping[str, object]) -> str | None:
@@ -142,7 +142,8 @@ def _hints(pipe: Any, name: str) -> dict[str, Any]:
         return typing.get_type_hints(pipe.__call__)
     except (TypeError, NameError) as error:
         problem = f"{type(pipe).__name__} does not say what its call takes: {error}"
-        raise ConfigError(Mistake(problem, "use a model of another class", key=name)) from None
+        remedy = "use a model of another class"
+        raise ConfigError(Mistake(problem, remedy, key=f"models.{name}")) from None
 
 
 def _simple_type(hint: Any) -> type | None:

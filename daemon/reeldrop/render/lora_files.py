@@ -47,14 +47,10 @@ class LoraFile:
     sha256: str = ""
 
 
-class Misfit(ConfigError):
-    """A LoRA can't be used in its profile."""
-
-    def __init__(self, source: ModelSource, lora: LoraSource, problem: str, remedy: str) -> None:
-        key = f"{source.key}.loras.{lora.name}"
-        super().__init__(
-            Mistake(f"the LoRA {lora.name} of {source.name} {problem}", remedy, key=key)
-        )
+def misfit(source: ModelSource, lora: LoraSource, problem: str, remedy: str) -> ConfigError:
+    """Return the error that a LoRA can't be used in its profile."""
+    key = f"{source.key}.loras.{lora.name}"
+    return ConfigError(Mistake(f"the LoRA {lora.name} of {source.name} {problem}", remedy, key=key))
 
 
 def found(source: ModelSource, tell: downloads.Tell | None = None) -> tuple[LoraFile, ...]:
@@ -108,16 +104,16 @@ def _in_folder(source: ModelSource, lora: LoraSource, path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise Misfit(source, lora, f"is not there: {path}", "give the path of its file or folder")
+        raise misfit(source, lora, f"is not there: {path}", "give the path of its file or folder")
     names = sorted(file.name for file in path.glob(f"*{SAFETENSORS}"))
     if lora.weight_name is None and len(names) != 1:
         count = f"{len(names)} safetensors files" if names else "no safetensors file"
         remedy = f"name it with weight_name; {did_you_mean('', names)}" if names else "put it there"
-        raise Misfit(source, lora, f"can't be found in {path}: there is {count}", remedy)
+        raise misfit(source, lora, f"can't be found in {path}: there is {count}", remedy)
     file = path / (lora.weight_name or names[0])
     if not file.is_file():
         remedy = did_you_mean(file.name, names) if names else "put it there"
-        raise Misfit(source, lora, f"is not in {path}: there is no {lora.weight_name}", remedy)
+        raise misfit(source, lora, f"is not in {path}: there is no {lora.weight_name}", remedy)
     return file
 
 
@@ -125,15 +121,15 @@ def _look_at(source: ModelSource, lora: LoraSource, path: Path) -> None:
     """Raise ConfigError if a file can't be read, or is not a LoRA for a denoiser alone."""
     if path.suffix != SAFETENSORS:
         remedy = "convert it to safetensors: other formats can run code, so reeldrop refuses them"
-        raise Misfit(source, lora, f"is no safetensors file: {path}", remedy)
+        raise misfit(source, lora, f"is no safetensors file: {path}", remedy)
     try:
         names = tensors.shapes(path)
     except (OSError, ValueError) as error:
         remedy = "it must be a complete safetensors file: copy or download it again"
-        raise Misfit(source, lora, f"can't be read from {path}: {error}", remedy) from None
+        raise misfit(source, lora, f"can't be read from {path}: {error}", remedy) from None
     kind = next((k for mark, k in _OTHER_KINDS.items() if any(mark in n for n in names)), None)
     if kind is not None:
-        raise Misfit(source, lora, f"is a {kind}: {path}", "use a plain LoRA instead")
+        raise misfit(source, lora, f"is a {kind}: {path}", "use a plain LoRA instead")
     if any(name.startswith(_TEXT_ENCODERS) for name in names):
         remedy = "use one for the denoiser alone: reeldrop does not change text encoders"
-        raise Misfit(source, lora, f"also changes a text encoder: {path}", remedy)
+        raise misfit(source, lora, f"also changes a text encoder: {path}", remedy)

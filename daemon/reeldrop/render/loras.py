@@ -18,7 +18,7 @@ from torch import nn
 
 from reeldrop.base.loras import Loras, UsedLora
 from reeldrop.render import lora_layers, tensors
-from reeldrop.render.lora_files import LoraFile, Misfit
+from reeldrop.render.lora_files import LoraFile, misfit
 from reeldrop.render.lora_layers import LowRank
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _part(pipe: Any, source: ModelSource, lora: LoraSource) -> nn.Module:
     name = lora.component or next(iter(known), "transformer")
     if name not in known:
         problem = f"is for {name}, but {type(pipe).__name__} has no such part"
-        raise Misfit(source, lora, problem, f"set component to {' or '.join(known)}")
+        raise misfit(source, lora, problem, f"set component to {' or '.join(known)}")
     part: nn.Module = getattr(pipe, name)
     return part
 
@@ -94,7 +94,7 @@ def _read(pipe: Any, source: ModelSource, file: LoraFile) -> dict[str, LowRank]:
     read = getattr(type(pipe), "lora_state_dict", None)
     if read is None:
         problem = f"can't be read: diffusers supports no LoRAs for {type(pipe).__name__}"
-        raise Misfit(source, file.lora, problem, "leave loras out")
+        raise misfit(source, file.lora, problem, "leave loras out")
     try:
         state, *alphas, metadata = read(
             str(file.path), use_safetensors=True, return_lora_metadata=True
@@ -103,7 +103,7 @@ def _read(pipe: Any, source: ModelSource, file: LoraFile) -> dict[str, LowRank]:
     except _BAD as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         remedy = "it must be a LoRA in a format that diffusers reads"
-        raise Misfit(
+        raise misfit(
             source, file.lora, f"can't be read from {file.path}: {reason}", remedy
         ) from None
     left_out = sum(bool(_LEFT_OUT.search(name)) for name in tensors.shapes(file.path))
@@ -180,7 +180,7 @@ def _fitting(
     if faults:
         more = f" (and {len(faults) - 1} more of {len(layers)} layers)" if len(faults) > 1 else ""
         problem = f"does not fit {type(part).__name__}: {faults[0]}{more}"
-        raise Misfit(source, file.lora, problem, f"use one that was made for {source.location}")
+        raise misfit(source, file.lora, problem, f"use one that was made for {source.location}")
     yield from ((modules[name], what) for name, what in layers.items())
 
 

@@ -95,7 +95,7 @@ def _scheduler(own: Any, source: ModelSource) -> Any:
     if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         problem = f"diffusers has no scheduler {source.scheduler}"
         remedy = "use a class name such as DPMSolverMultistepScheduler"
-        raise ConfigError(Mistake(problem, remedy, key=f"{source.name}.scheduler"))
+        raise ConfigError(Mistake(problem, remedy, key=f"models.{source.name}.scheduler"))
     settings = dict(source.scheduler_settings)
     accepted = _accepted(kind)
     _require(settings, accepted, kind, f"models.{source.name}.scheduler.settings")

@@ -90,7 +90,7 @@ def load(
         source=source,
         pipe=pipe,
         capabilities=capabilities,
-        device=placements.put(pipe, placement),
+        device=placements.put(pipe, placement, f"{source.key}.placement"),
         dtype=dtypes.in_words(wanted_dtypes),
         revision=_commit(pipe) or source.revision,
         placement=placement,

@@ -30,8 +30,10 @@ def choose(weight_bytes: int, free_bytes: int | None) -> str:
     return "cuda" if weight_bytes * HEADROOM <= free_bytes else "model_offload"
 
 
-def put(pipe: Any, placement: str) -> str:
+def put(pipe: Any, placement: str, key: str = "placement") -> str:
     """Place a pipeline and return the device's name.
+
+    key: what asks for it, for the error
 
     Raises:
         ConfigError: the placement needs a GPU, and there is none.
@@ -41,7 +43,7 @@ def put(pipe: Any, placement: str) -> str:
         return "cpu"
     if not devices.cuda_is_available():
         problem = f"placement: {placement} needs a CUDA device, and there is none"
-        raise ConfigError(Mistake(problem, "use placement: auto", key="placement"))
+        raise ConfigError(Mistake(problem, "use placement: auto", key=key))
     match placement:
         case "cuda":
             pipe.to("cuda")

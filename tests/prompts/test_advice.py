@@ -98,6 +98,8 @@ KEYS: list[Case] = [
     ("clip_skip: 2", 2, "unknown key", "remove the line"),
     ("<<: {height: 64}", 2, "merge keys (<<)", "beside `prompts:`"),
     ("base: {height: 64}", 2, "can't be a mapping", "beside `prompt:` or `prompts:`"),
+    ("shots: [{prompt: a}]", 2, "shots can't be a mapping", "as a list below `prompts:`"),
+    ("animation_prompts: {'0': a}", 2, "can't be a mapping", "as a list below `prompts:`"),
     ("sweep: {height: [64, 72]}", 2, "can't be a mapping", "several to compare go below `matrix:`"),
     (
         "settings:\n  seed: 3\n  num_frames: 9",

@@ -364,7 +364,28 @@ CASES = [
     Case("a share of Windows", "\\\\server\\films", "a path"),
     Case("a path", "~/videos/ball.mp4", "a path"),
     Case("a list for ffmpeg's concat", "file 'a.mp4'\nfile 'b.mp4'", "ffmpeg"),
-    Case("subtitles", "1\n00:00:01,000 --> 00:00:03,000\nA red ball", "subtitles"),
+    Case(
+        "subtitles",
+        "1\n00:00:01,000 --> 00:00:03,000\nA red ball\n\n2\n00:00:03,000 --> 00:00:05,000\n"
+        "a blue\nboat",
+        "subtitles",
+        [{"prompt": "A red ball"}, {"prompt": "a blue boat"}],
+    ),
+    Case(
+        "a sheet in two languages",
+        "id,Prompt (EN),Prompt (ZH),Seed\n1,a red ball,红球,5",
+        "a table",
+        [{"prompt": "红球", "translated_prompt": "a red ball", "seed": 5}],
+    ),
+    Case("a list of shots", "Scene\tDescription\tDuration\n1\ta red ball\t5s", "a table", [BALL]),
+    Case("the last text in code", '"a red ball",\n"a blue boat"', "a text in code", BALL_AND_BOAT),
+    Case(
+        "options below several prompts",
+        "a red ball\na blue boat\n--neg blurry",
+        OPTIONS,
+        [BALL, {"prompt": "a blue boat", "negative_prompt": "blurry"}],
+    ),
+    Case("numbers with units", "a red ball\nduration: 5s\n帧数：9帧", KEYS, [BALL]),
     Case("a playlist", "#EXTM3U\n#EXTINF:3,a\na.mp4", "playlist"),
 ]
 

@@ -331,6 +331,12 @@ REFUSED = [
         (BALL, BOAT),
     ),
     Refused(
+        "a chat's words around its list",
+        "Here are 2 prompts:\n1. A red ball\n2. A blue boat\nLet me know if you'd like more!",
+        "stands above a list",
+        remedy="remove the line",
+    ),
+    Refused(
         "answers of chats: a greeting",
         "Sure! Here are two prompts:\n1. a red ball\n2. a blue boat",
         "stands above a list",
@@ -597,6 +603,15 @@ def test_a_setting_is_known_by_its_name(line: str, problem: str, shown: dict[str
     assert problem in found.problem
     assert [{**BALL, **shown}] == outcome(f"a red ball\n{line}", "a.txt")
     parse(found.example, "a.yaml")
+
+
+def test_what_a_chat_writes_below_its_list_is_told_at_once() -> None:
+    """It may also be a prompt without its mark."""
+    above, below = mistakes("Here are 2:\n- a red ball\n- a blue boat\nEnjoy!", "a.txt")
+    assert (1, 4) == (above.line, below.line)
+    assert "'Enjoy!' is what stands below a list" in below.problem
+    assert below.remedy.endswith("or `- ` if it is one")
+    assert ["A sign:", "- a", "b"] == [p.prompt for p in parse("A sign:\n- a\nb", "a.txt").prompts]
 
 
 def test_what_may_be_a_setting_is_noted_in_a_list() -> None:

@@ -242,6 +242,8 @@ def oversized(key: str, setting: Setting) -> Mistake | None:
         remedy = f"write one value; {SEVERAL}; settings for all prompts go beside `prompts:`"
         if _are_settings(key, value):
             remedy = other_names.advice("settings") or remedy
+        elif other_names.ours(key, ("prompts",)):
+            remedy = "write its texts as a list below `prompts:`, or as `prompt:` with settings"
         elif key not in pictures.KEYS:
             remedy = other_names.advice(key) or remedy
         return setting.mistake(problem, remedy, key)

@@ -38,6 +38,10 @@ _ROW = re.compile(r"\|.*\|")
 _RULE = re.compile(r"[|:\s-]{3,}")
 """The line below the head of a table in Markdown."""
 
+_BRACKETS = re.compile(r"[()\N{FULLWIDTH LEFT PARENTHESIS}\N{FULLWIDTH RIGHT PARENTHESIS}]")
+_CUE = re.compile(r"(\d+:)?\d+:\d+[.,]\d+ +--> +(\d+:)?\d+:\d+[.,]\d+")
+"""The time of a subtitle."""
+
 Lines = Sequence[tuple[int, str]]
 """Lines that are neither empty nor comments, with their numbers."""
 
@@ -106,10 +110,23 @@ def _check_whole(stem: str, text: str, lines: Lines) -> None:
     tables = [{**for_all, **prompt} for prompt in prompts]
     if tables:
         _refuse(stem, "this file is TOML or a list in code, not lines of prompts", number, tables)
+    if any(map(_CUE.match, (line for _, line in lines))):
+        _refuse(stem, "this file has subtitles, not lines of prompts", number, _cues(lines))
     rows = _rows(lines)
     if rows is not None:
         kind = "Markdown" if line.startswith("|") else "CSV"
         _refuse(stem, f"this file is a table ({kind}), not lines of prompts", number, rows)
+
+
+def _cues(lines: Lines) -> list[Said]:
+    """Return the text of each subtitle: the lines below its time, without the next one's number."""
+    cues: list[str] = []
+    for (_, line), (_, following) in itertools.zip_longest(lines, lines[1:], fillvalue=(0, "")):
+        if _CUE.match(line):
+            cues.append("")
+        elif cues and not (line.isdigit() and _CUE.match(following)):
+            cues[-1] = f"{cues[-1]} {line}".strip()
+    return [{"prompt": cue} for cue in cues if cue]
 
 
 def _check_keyframes(stem: str, lines: Lines) -> None:
@@ -146,10 +163,23 @@ def _are_times(marks: Sequence[re.Match[str]]) -> bool:
 def _check_heading(lines: Lines) -> None:
     """Refuse what introduces a list, such as `Here are five prompts:`."""
     (number, line), *others = lines
-    is_list = len(others) > 1 and all(in_yaml.LIST_MARK.match(other) for _, other in others)
-    if is_list and line.endswith(_COLONS) and not in_yaml.LIST_MARK.match(line):
-        problem = f"'{short(line)}' is what stands above a list, not a prompt"
-        raise PromptError(Mistake(problem, "remove the line, or put `# ` before it", number))
+    if in_yaml.LIST_MARK.match(line) or not line.endswith(_COLONS):
+        return
+    below = [] if not others or in_yaml.LIST_MARK.match(others[-1][1]) else [others.pop()]
+    if len(others) > 1 and all(in_yaml.LIST_MARK.match(other) for _, other in others):
+        around = [(number, line, "above"), *((*one, "below") for one in below)]
+        remedy = "remove the line, or put `# ` before it"
+        remedies = {"above": remedy, "below": f"{remedy}, or `- ` if it is one"}
+        raise PromptError(
+            *(
+                Mistake(
+                    f"'{short(text)}' is what stands {where} a list, not a prompt",
+                    remedies[where],
+                    at,
+                )
+                for at, text, where in around
+            )
+        )
 
 
 def _is_yaml(text: str) -> bool:
@@ -175,10 +205,10 @@ def _rows(lines: Lines) -> list[Said] | None:
     if len(head) > 300:
         return None
     mark = max(",;\t|", key=head.count)
-    names = [name.strip(" \"'*") for name in head.split(mark)]
+    names = [_BRACKETS.sub("", name).strip(" \"'*") for name in head.split(mark)]
     known = [other_names.normal(name) for name in names]
     is_table = len(names) > 1 and all(n == "#" or n.replace("_", "").isalnum() for n in known)
-    if not is_table or not any(map(_is_of_prompts, known)):
+    if not is_table or not any(_is_of_prompts(name, is_certain=mark == "\t") for name in known):
         return None
     if not any(mark in line for _, line in lines[1:]):
         return None
@@ -189,8 +219,8 @@ def _rows(lines: Lines) -> list[Said] | None:
         return []
 
 
-def _is_of_prompts(column: str) -> bool:
-    is_certain = "prompt" in column or not column.isascii()  # not: caption, text
+def _is_of_prompts(column: str, *, is_certain: bool) -> bool:
+    is_certain = is_certain or "prompt" in column or not column.isascii()  # not: caption, text
     return is_certain and other_names.ours(column, ("prompt", "negative_prompt")) is not None
 
 

@@ -38,6 +38,7 @@ def example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, l
     below = "prompt"
     lines = [(line, what, _heading(line, what)) for _, line, what in found]
     bare = [line for line, what, heading in lines if what is None and heading is None]
+    is_code = any(what is not None and what.what == "is a text in code" for _, what, _ in lines)
     is_list = len(bare) > 1 and all(map(LIST_MARK.match, bare))
     for line, what, heading in lines:
         is_strange = is_strange or bool(what and what.says)
@@ -49,7 +50,8 @@ def example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, l
         if what is None or not what.is_doubtful:
             is_among_settings = what is not None and what.belongs_above
         if what is None:
-            says.append({below: LIST_MARK.sub("", line) if is_list else line})
+            line = LIST_MARK.sub("", line) if is_list else line
+            says.append({below: line.strip("\"'") if is_code else line})
             below = "prompt"
         elif what.says:
             says.append(what.says)
@@ -93,7 +95,7 @@ def _with_settings_below(rows: Iterable[tuple[bool, Said]]) -> tuple[list[Said],
         if is_prompt:
             prompts.append(one)
         elif prompts:
-            prompts[-1] = {**prompts[-1], **one}
+            prompts[-1] = {**prompts[-1], **{key: value for key, value in one.items() if value}}
         else:
             for_all = {**for_all, **one}
     return prompts, for_all

@@ -77,7 +77,7 @@ _OURS = re.compile(
 )
 _NUMBER = re.compile(
     r"^(?:- )?[\"']?(?P<key>[A-Za-z\u4e00-\u9fff](?:[\w -]{0,29}\w)?)[\"']?\s*+[:：=]\s*"
-    r"(?P<value>\[?-?\d[\d.,x×* -]*\]?),?$"
+    r"(?P<value>\[?-?\d[\d.,x×* -]*\]?\s?(?:s|sec|seconds|秒|步|帧)?),?$"
 )
 _WORD = re.compile(
     r"^(?:- )?(?:(?:sampler(?:[ _]name)?|scheduler)\s*[:：=]\s*[\"']?(?:"

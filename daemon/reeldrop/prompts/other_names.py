@@ -16,7 +16,7 @@ _OTHERS: Mapping[str, str] = {
     "prompt": "positive positive_prompt text text_prompt prompt_text caption description txt "
     "original_prompt prompt_for_display prompt_zh prompt_cn prompt_chinese chinese_prompt zh "
     "提示词 提示詞 正向提示词 正面提示词 正向提示詞",
-    "prompts": "scenes shots animation_prompts prompt_list",
+    "prompts": "scenes shots animation_prompts prompt_list 提示词列表",
     "translated_prompt": "translation translated translated_text english_translation "
     "prompt_translated prompt_translation prompt_en en_prompt prompt_english english_prompt "
     "english en",

@@ -181,7 +181,7 @@ def test_the_gpus_that_render_a_video_together_are_counted(
     with (site.folder / "config.yaml").open("a") as file:
         file.write(f"  wan: {{path: {wan_pipeline}, gpus: 2}}\n")
     settings = config.load(site.folder / "config.yaml")
-    [row] = check._groups_of_gpus(settings)
+    [row] = check._groups_of_gpus(settings, None)
     assert ("gpus of wan", is_ok) == (row.what, row.ok)
     assert ("render a video together" if is_ok else "this renderer has 1") in row.detail
     with pytest.raises(ConfigError, match="tune times one GPU, and 2 render"):

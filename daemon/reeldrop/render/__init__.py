@@ -7,9 +7,10 @@ Models: `source` says what is wanted. `downloads` gets files from the hub, if th
 `checkpoint` the files that are needed, `tensors` what is in them, `weights` how large they will be.
 
 Pipelines: `pipeline` loads one, `parts` sets it up, with the types of `dtypes`; the result is
-`loaded`. `capabilities` finds out what it accepts, by the table `classes` of `kinds`; `problems`
-says why it can't be loaded. `lora_files`, `lora_layers` and `loras` add LoRAs, `windows` long
-videos, `chunks` and `clip_texts` long texts; `unread` tells what of a text is not read.
+`loaded`. `capabilities` finds out what it accepts, by the table `classes` of `kinds`, `noisy` where
+its scheduler draws noise; `problems` says why it can't be loaded. `lora_files`, `lora_layers` and
+`loras` add LoRAs, `windows` long videos, `chunks` and `clip_texts` long texts; `unread` tells what
+of a text is not read.
 
 Renders: `renderer` is the thread that renders, `fleet` has one or more. `residents` are its loaded
 pipelines; `devices` says which GPU there is, `placements` where weights are on it, `memory` and

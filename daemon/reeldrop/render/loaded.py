@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reeldrop.base.job import Capabilities, Prompt
+from reeldrop.render import noisy
 from reeldrop.render.classes import kind_of
 from reeldrop.render.lora_files import LoraFile
 from reeldrop.render.ranks import Ranks
@@ -35,7 +36,8 @@ class LoadedPipeline:
         """Return whether prompts like this are rendered one at a time, never in a batch."""
         kind = kind_of(type(self.pipe))
         is_one_picture = bool(prompt.pictures) and not kind.pairs
-        return kind.renders_alone or is_one_picture or kind.draws(self.pipe)
+        is_mixed = kind.draws(self.pipe) or not noisy.from_each(self.pipe)
+        return kind.renders_alone or is_one_picture or is_mixed
 
     @property
     def decodes_in_tiles(self) -> bool:

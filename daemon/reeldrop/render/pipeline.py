@@ -26,6 +26,7 @@ from reeldrop.render import (
     hub_cache,
     lora_files,
     loras,
+    noisy,
     parts,
     placements,
     problems,
@@ -119,13 +120,14 @@ def check_class_there(source: ModelSource) -> None:
 def _fast_path(pipe: Any, source: ModelSource, placement: str, call: Call) -> fast.FastPath:
     device, known = "cpu" if placement == "cpu" else "cuda", kind_of(type(pipe))
     unsuited = {"mixed_precision": False} if source.quantization else {}
+    draws = known.draws(pipe) or noisy.from_everywhere(pipe)
     return fast.FastPath(
         pipe,
         fast.resolve({**source.speed_on(devices.name()), **unsuited}, device),
         device,
         source.lossy,
         call=call,
-        compiles=placement == device and source.gpus == 1 and not known.draws(pipe),
+        compiles=placement == device and source.gpus == 1 and not draws,
         keeps_texts=known.keeps_texts,
         encode=clip_texts.encoder(pipe, source),
     )

@@ -102,7 +102,7 @@ install: python
 	$(call make_venv,$(APP)/.venv)
 	$(call make_config,$(etc),/srv/reeldrop)
 	install -D -m 644 -t $(DESTDIR)$(APP) systemd/allow-download.conf systemd/cluster.conf \
-		systemd/reeldrop-ray.service
+		systemd/reeldrop-ray.service CHANGELOG.md
 	install -D -m 644 -t $(DESTDIR)$(APP)/docs $(DOCS)
 	install -D -m 644 -t $(DESTDIR)$(APP)/docs/monitoring $(MONITORING)
 	install -D -m 644 -t $(lib)/systemd/system systemd/reeldrop.service systemd/reeldrop@.service \
@@ -132,7 +132,8 @@ uninstall:
 		2>/dev/null || true
 	rm -f $(lib)/sysusers.d/reeldrop.conf $(lib)/tmpfiles.d/reeldrop.conf
 	rm -f $(DESTDIR)$(prefix)/bin/reeldrop
-	rm -f $(addprefix $(DESTDIR)$(APP)/,allow-download.conf cluster.conf reeldrop-ray.service)
+	rm -f $(addprefix $(DESTDIR)$(APP)/,allow-download.conf cluster.conf reeldrop-ray.service \
+		CHANGELOG.md)
 	rm -f $(addprefix $(DESTDIR)$(APP)/,$(DOCS) $(MONITORING))
 	rm -rf $(DESTDIR)$(APP)/.venv
 	rmdir $(DESTDIR)$(APP)/docs/monitoring $(DESTDIR)$(APP)/docs $(DESTDIR)$(APP) 2>/dev/null || true

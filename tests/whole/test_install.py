@@ -18,6 +18,7 @@ SYSTEM_UNITS = ("reeldrop.service", "reeldrop@.service", "reeldrop-notify.servic
 
 INSTALLED = {
     "etc/reeldrop/config.yaml",
+    "opt/reeldrop/CHANGELOG.md",
     "opt/reeldrop/allow-download.conf",
     "opt/reeldrop/cluster.conf",
     "opt/reeldrop/docs/cluster.md",
@@ -85,7 +86,8 @@ def test_all_is_below_destdir(packaged: Path) -> None:
 
 def test_links_of_the_pages_lead_somewhere(packaged: Path) -> None:
     """Each page and picture that an installed page links to is installed, too."""
-    for page in (packaged / "opt/reeldrop/docs").glob("*.md"):
+    root = packaged / "opt/reeldrop"
+    for page in (root / "CHANGELOG.md", *(root / "docs").glob("*.md")):
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert link.startswith("https://") or (page.parent / link).exists(), (page.name, link)
 

@@ -36,7 +36,8 @@ class LoadedPipeline:
         """Return whether prompts like this are rendered one at a time, never in a batch."""
         kind = kind_of(type(self.pipe))
         is_one_picture = bool(prompt.pictures) and not kind.pairs
-        is_mixed = kind.draws(self.pipe) or not noisy.from_each(self.pipe)
+        has_own_noise = noisy.from_each(self.pipe, prompt.argument("eta"))
+        is_mixed = kind.draws(self.pipe) or not has_own_noise
         return kind.renders_alone or is_one_picture or is_mixed
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 _NAMES = (
@@ -24,14 +25,18 @@ def from_everywhere(pipe: Any) -> bool:
     return _adds(pipe) and not hasattr(pipe, "prepare_extra_step_kwargs")
 
 
-def from_each(pipe: Any) -> bool:
+def from_each(pipe: Any, eta: object = None) -> bool:
     """Return whether each prompt of a batch gets the noise of its steps from its own generator.
 
     The UNet of ms-1.7b has the frames of all videos one after the other, so that its scheduler
     takes frames for videos, and a list of generators for too short.
+
+    eta: how much of it prompts ask for; only DDIM and its kin add it
     """
-    takes_frames = type(getattr(pipe, "unet", None)).__name__ == "UNet3DConditionModel"
-    return not _adds(pipe) or not (from_everywhere(pipe) or takes_frames)
+    if type(getattr(pipe, "unet", None)).__name__ != "UNet3DConditionModel":
+        return not from_everywhere(pipe)
+    is_asked_for = bool(eta) and "eta" in inspect.signature(pipe.scheduler.step).parameters
+    return not (_adds(pipe) or is_asked_for)
 
 
 def _adds(pipe: Any) -> bool:

@@ -21,7 +21,7 @@ def shortage(wanted: Iterable[Wanted], size: float) -> str:
 
     What has been downloaded of them, also half a file, needs no more room.
     """
-    cache, folders = hub_cache.folder(), [hub_cache.blobs(one) for one in wanted]
+    cache, folders = hub_cache.folder(), dict.fromkeys(map(hub_cache.blobs, wanted))
     left = size - sum(map(_size, folders))
     there = next(path for path in (*folders, cache, *cache.parents) if path.exists())
     free = shutil.disk_usage(there).free

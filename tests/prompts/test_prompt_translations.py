@@ -180,7 +180,16 @@ def test_notes_on_what_nobody_reads() -> None:
     }.items():
         [found] = prompts(f"prompt: {text}")
         assert (f"english can't read the {name} letters of the prompt: {of_none}",) == found.notes
-    for text in ("déjà vu", "a sine of π, 5 Ω", "🙂", "5 µm", "Ludwig ⅩⅣ", "aʰ, 1ª", "ðə rɛd"):
+    for text in (
+        "déjà vu",
+        "a sine of π, 5 Ω",
+        "🙂",
+        "5 µm",
+        "Ludwig ⅩⅣ",
+        "aʰ, 1ª",
+        "xⁿ",
+        "ðə rɛd",
+    ):
         assert () == prompts(f"prompt: {text}")[0].notes
 
 

@@ -53,7 +53,7 @@ Other scripts have the names that Unicode gives their letters, and no languages.
 
 _NAMES = {
     "CJK": "Chinese", "IDEOGRAPHIC": "Chinese", "BOPOMOFO": "Chinese", "HIRAGANA": "Japanese",
-    "KATAKANA": "Japanese", "HANGUL": "Korean",
+    "KATAKANA": "Japanese", "HANGUL": "Korean", "SUPERSCRIPT": LATIN,
     **{name.upper(): name for name in (*LANGUAGES, LATIN)},
 }  # fmt: skip
 _OTHER = re.compile(

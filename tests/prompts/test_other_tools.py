@@ -315,6 +315,27 @@ CASES = [
         [{"prompt": "红球", "num_inference_steps": 20}],
     ),
     Case(
+        "a prompt that ends like a heading",
+        "a room with vintage settings\n- dinner table settings\nNegative prompt: fog",
+        A1111,
+        [
+            {"prompt": "a room with vintage settings"},
+            {"prompt": "- dinner table settings", "negative_prompt": "fog"},
+        ],
+    ),
+    Case(
+        "headings without marks",
+        "a red ball\nSettings\nsteps: 20",
+        KEYS,
+        [{**BALL, "num_inference_steps": 20}],
+    ),
+    Case(
+        "translations alone",
+        "English prompt: a red ball\nseed: 5\nEnglish prompt: a blue boat",
+        KEYS,
+        [{**BALL, "seed": 5}, {"prompt": "a blue boat"}],
+    ),
+    Case(
         "Markdown in bold",
         "a red ball\n**Negative prompt:** fog",
         A1111,

@@ -16,6 +16,9 @@ KEYS = {
 }
 """The keys of a prompt file that give a translation, by what they translate."""
 
+ORIGINALS = {translation: text for text, translation in KEYS.items()}
+"""What they translate, by these keys."""
+
 TRANSLATED_FROM = {
     "prompt": "translated_from",
     "negative_prompt": "negative_translated_from",

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from reeldrop.base import strict_yaml, yaml_text
 from reeldrop.base.escaping import short
+from reeldrop.base.translated import ORIGINALS
 from reeldrop.prompts import other_names
 from reeldrop.prompts.key_value import Own, Recognised, Said
 
@@ -55,19 +56,23 @@ def example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, l
             below = "prompt"
         elif what.says:
             says.append(what.says)
+    if not any(_ours(one, []).get("prompt") for one in says):  # translations alone are prompts
+        says = [{ORIGINALS.get(key, key): value for key, value in one.items()} for one in says]
     return yaml_of(*with_settings(says)) if is_strange else ("", [])
 
 
 def _heading(line: str, what: Recognised | None) -> str | None:
     """Return the key of the text below a line that is only a heading; None if it is none.
 
-    As `Settings:`, and `**Negative prompt:**` with the text in the next line.
+    As `Settings:`, and `**Negative prompt:**` with the text in the next line; not `a room with
+    vintage settings`.
     """
     if what is not None and (not what.says or any(what.says.values())):
         return None
     name = other_names.normal(line.strip(_AROUND).rstrip(_DIGITS))
     key = other_names.ours(name, (*TEXTS, "prompts"))
-    if key == "prompts" or other_names.is_heading(name):
+    is_marked = line[-1] in _AROUND or line[0] in "#=[" or "_" not in name
+    if key == "prompts" or (is_marked and other_names.is_heading(name)):
         return "prompt"
     return key if what is not None or "prompt" in name or not name.isascii() else None
 

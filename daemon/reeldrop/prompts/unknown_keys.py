@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from reeldrop.base.escaping import short
-from reeldrop.base.translated import KEYS, SECOND
+from reeldrop.base.translated import ORIGINALS, SECOND
 from reeldrop.base.yaml_faults import quoted
 from reeldrop.prompts import other_names
 from reeldrop.prompts.wording import SURELY, did_you_mean, near
-
-_ORIGINALS = {translation: text for text, translation in KEYS.items()}
 
 
 class Unknown:
@@ -73,8 +71,8 @@ class Unknown:
         ours = other_names.ours(name, self._known)
         if ours is None:
             return None
-        if ours in _ORIGINALS and ours != other_names.normal(name) and not self._has_original(ours):
-            ours = _ORIGINALS[ours]
+        if ours in ORIGINALS and ours != other_names.normal(name) and not self._has_original(ours):
+            ours = ORIGINALS[ours]
         self.has_prompt |= ours in ("prompt", "prompts")
         value = self._settings[key]
         if isinstance(value, str) and key != key.strip(other_names.QUOTES):
@@ -95,7 +93,7 @@ class Unknown:
 
     def _has_original(self, translation: str) -> bool:
         """Return whether there is a text that a translation can be of, by whatever name."""
-        text = _ORIGINALS[translation]
+        text = ORIGINALS[translation]
         given = (key for key, value in self._settings.items() if value)
         return any(other_names.ours(key, (text,)) == text for key in given)
 

@@ -325,7 +325,7 @@ CASES = [
     ),
     Case(
         "headings without marks",
-        "a red ball\nSettings\nsteps: 20",
+        "a red ball\nVideo settings\nsteps: 20",
         KEYS,
         [{**BALL, "num_inference_steps": 20}],
     ),

@@ -71,7 +71,7 @@ def _heading(line: str, what: Recognised | None) -> str | None:
         return None
     name = other_names.normal(line.strip(_AROUND).rstrip(_DIGITS))
     key = other_names.ours(name, (*TEXTS, "prompts"))
-    is_marked = line[-1] in _AROUND or line[0] in "#=[" or "_" not in name
+    is_marked = line[-1] in _AROUND or line[0] in "#=[" or name.count("_") < 2
     if key == "prompts" or (is_marked and other_names.is_heading(name)):
         return "prompt"
     return key if what is not None or "prompt" in name or not name.isascii() else None

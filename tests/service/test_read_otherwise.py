@@ -89,6 +89,23 @@ def test_the_same_text_with_another_seed_is_another_video(place: Place) -> None:
     assert [7, 8, 9] == sorted(seed for _, text, seed in told(place) if text == "a")
 
 
+def test_the_same_text_with_the_same_number_may_be_another_video(place: Place) -> None:
+    """Where a text is there twice, its second take has the number that its first one had."""
+    begun(place, asked("a", "a", "b", seeds=[7, 8, 1]), [2])
+    go_on(place, asked("x", "a", "a", "b", seeds=[5, 7, 8, 1]))
+    assert [7, 8] == sorted(seed for _, text, seed in told(place) if text == "a")
+
+
+def test_another_seed_in_a_sidecar_changes_no_number(place: Place) -> None:
+    """Somebody has edited it; the video is not rendered again."""
+    found = asked("a", "a", "b")
+    begun(place, found, [1, 2])
+    (sidecar, *_) = sorted((place.results.folder / "a").glob("a*.yaml"))
+    sidecar.write_text(sidecar.read_text().replace("seed: 1\n", "seed: 99\n"))
+    assert ["b"] == go_on(place, found)
+    assert [(1, "a"), (2, "a"), (3, "b")] == [video[:2] for video in told(place)]
+
+
 def test_an_incomplete_video_is_rendered_again_under_its_own_name(place: Place) -> None:
     """Not another text, which has its number now."""
     begun(place, asked("a", "b", "c"), [1, 2])

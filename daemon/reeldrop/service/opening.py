@@ -93,31 +93,37 @@ def _numbered_as_begun(
     A version that reads the file otherwise may have begun it, so that the second text is the third
     now. A video of a text that is not in the file stands for the prompt that has its number.
     """
-    texts = {prompt.number: prompt.prompt for prompt in prompts}
-    moved = [v for n, v in sorted(reserved.items()) if texts.get(n) != v.settings.get("prompt")]
-    if not moved:
-        return prompts
+    takes = {prompt.number: (prompt.prompt, prompt.seed) for prompt in prompts}
+    moved = [video for n, video in sorted(reserved.items()) if takes.get(n) != _take_of(video)]
     others = reserved.keys() - {video.number for video in moved}
     numbers: dict[int, int] = {}
     for video in moved:
-        text, taken = video.settings.get("prompt"), {*others, *numbers}
+        (text, _), taken = _take_of(video), {*others, *numbers}
         alike = (p for p in prompts if p.prompt == text and p.number not in taken)
         same = max(alike, key=lambda prompt: _in_common(prompt, video), default=None)
         if same is not None:
             numbers[same.number] = video.number
-    if not numbers:
+    if all(own == number for own, number in numbers.items()):
         return prompts
     reason = "the version that began the file read it otherwise: its videos keep their numbers"
     _log.warning("read_otherwise", job_id=job.id, prompt_file=shown(job.source), reason=reason)
-    used = {*reserved, *(texts.keys() - numbers.keys())}
+    used = {*reserved, *(takes.keys() - numbers.keys())}
     free = (number for number in itertools.count(1) if number not in used)
-    for number in sorted(texts.keys() & {*numbers.values()} - numbers.keys()):
+    for number in sorted(takes.keys() & {*numbers.values()} - numbers.keys()):
         numbers[number] = next(free)
     return tuple(replace(p, number=numbers.get(p.number, p.number)) for p in prompts)
 
 
-def _in_common(prompt: Prompt, video: Video) -> int:
-    return sum(video.settings.get(key) == value for key, value in prompt.as_settings().items())
+def _take_of(video: Video) -> tuple[object, object]:
+    """Return the text and the seed of a video."""
+    return video.settings.get("prompt"), video.settings.get("seed")
+
+
+def _in_common(prompt: Prompt, video: Video) -> tuple[int, bool]:
+    """Return how much a prompt and a video of the same text have in common."""
+    settings = prompt.as_settings().items()
+    same = sum(video.settings.get(key) == value for key, value in settings)
+    return same, prompt.number == video.number
 
 
 def _problem_of_place(job: Job, results: Results) -> PlaceError | None:

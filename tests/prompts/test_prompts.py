@@ -272,6 +272,15 @@ def test_mistakes_in_defaults_name_that_file(
     assert found.place.startswith("x/_defaults.yaml")
 
 
+@pytest.mark.parametrize("text", ["- num_frames: 8\n", "- a fox\n", "a fox\n", "5\n"])
+def test_prompts_are_not_asked_for_in_defaults(text: str) -> None:
+    """What is told to do would else be the next mistake."""
+    found = mistake("a", "x/a.txt", [("x/_defaults.yaml", text)])
+    assert "a YAML file of defaults has `key: value` lines, not" in found.problem
+    assert ("", False) == (found.example, "prompts:" in found.remedy)
+    assert "plain colon" in mistake("a", defaults=[("_defaults.yaml", "height：8\n")]).remedy
+
+
 def test_undecodable_defaults_name_that_file() -> None:
     """A mistake in its bytes also names the defaults file."""
     with pytest.raises(PromptError) as caught:

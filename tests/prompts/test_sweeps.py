@@ -200,7 +200,7 @@ def test_too_many_videos_are_counted_and_not_made() -> None:
     for text, told in (
         (f"{prompts}seed: [{seeds}]\n", "3 x 2 x 4 prompts x 50 seeds = 1,200 videos; at most"),
         (f"{prompts}num_videos_per_prompt: 50\n", "3 x 2 x 4 prompts x 50 each = 1,200 videos"),
-        (f"prompt: 'a {bomb}'\nwildcards: all\n", "asks for about 10^20 = about 10^20 videos"),
+        (f"prompt: 'a {bomb}'\nwildcards: all\n", "asks for about 10^20 videos"),
         (f"prompts: ['{nested}', b]\nwildcards: all\n", "about 10^120 + 1 = about 10^120 videos"),
         (f"prompts: ['{{a|b}}', b]\nwildcards: all\nseed: [{seeds}]\nmatrix:\n  height: ["
          + ", ".join(str(8 * n) for n in range(1, 16)) + "]\n",

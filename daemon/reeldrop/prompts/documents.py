@@ -27,6 +27,8 @@ TEXT_KEYS = (*KEYS, *KEYS.values())
 _NOT_OURS = "only an mp4 that reeldrop made can be dropped to be rendered again"
 _NO_DEFAULTS = ("prompt", "prompts", "rendered", *KEYS.values(), *pictures.KEYS, *SWEEPS)
 _BARE = "put `prompts:` above the list, or the bare lines into a .txt file"
+_BEGIN = "begin with `prompt:` or `prompts:`; bare lines of prompts belong in a .txt file"
+_ONLY_SETTINGS = "write settings such as `num_inference_steps: 10`; prompts go into other files"
 
 
 _CURLY = re.compile(r"“[^“”]+”|„[^„“]+“|«[^«»]+»|[‘’][^‘’]+’")
@@ -189,21 +191,23 @@ def _layer(document: strict_yaml.Node, file: str = "") -> Layer:
         layer = {key: _setting(key, child, file) for key, child in document.value.items()}
         _check_size(layer)
         return layer
-    value = document.value
+    value, example = document.value, ""
+    problem = f"a YAML {'file of defaults' if file else 'prompt file'} has `key: value` lines, not "
     if isinstance(value, list):
         texts = [node.value for node in value if isinstance(node.value, str)]
-        problem = "a YAML prompt file has `key: value` lines, not a list"
-        example = yaml_text.dump({"prompts": texts[:10]}) if texts else ""
-        remedy = _BARE
+        problem += "a list"
+        remedy = _ONLY_SETTINGS if file else _BARE
+        example = yaml_text.dump({"prompts": texts[:10]}) if texts and not file else ""
     else:
-        problem = f"a YAML prompt file has `key: value` lines, not {described(value)}"
-        remedy, example = _bare_text(str(value)), ""
+        problem += described(value)
+        remedy = _misspelt(str(value)) or (_ONLY_SETTINGS if file else _BEGIN)
     raise PromptError(
         Mistake(problem, remedy, document.line, document.column, file=file, example=example)
     )
 
 
-def _bare_text(text: str) -> str:
+def _misspelt(text: str) -> str:
+    """Return how to write a key as it was meant; empty if a text does not begin with one."""
     wide = re.match(r"[\"']?([^\W\d]\w*)[\"']?\s*[\uff1a\ufe55\ufe13]", text)
     if wide is not None:
         return f"use a plain colon and a space, not a full-width one (U+FF1A): `{wide[1]}: ...`"
@@ -213,7 +217,7 @@ def _bare_text(text: str) -> str:
     narrow = re.match(r"([^\W\d]\w*):(?=\S)", text)
     if narrow is not None:
         return f"put a space after the colon: `{short(narrow[1])}: ...`"
-    return "begin with `prompt:` or `prompts:`; bare lines of prompts belong in a .txt file"
+    return ""
 
 
 def _check_size(layer: Layer) -> None:

@@ -280,8 +280,9 @@ def _check_count(plans: Iterable[_Plan]) -> None:
     if count <= MAX_VIDEOS:
         return
     terms = [_product(factors, times) for factors, times in kinds.items()]
-    told = " + ".join([*terms[:3], *(["..."] if len(terms) > 3 else [])])
-    problem = f"this file asks for {told} = {_written(count)} videos; at most {MAX_VIDEOS:,}"
+    told, total = " + ".join([*terms[:3], *(["..."] if len(terms) > 3 else [])]), _written(count)
+    sum_of_it = total if told == total else f"{told} = {total}"  # else there is nothing to add up
+    problem = f"this file asks for {sum_of_it} videos; at most {MAX_VIDEOS:,}"
     raise PromptError(Mistake(problem, "give fewer values, or split it into several files"))
 
 

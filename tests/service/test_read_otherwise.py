@@ -106,6 +106,17 @@ def test_another_seed_in_a_sidecar_changes_no_number(place: Place) -> None:
     assert [(1, "a"), (2, "a"), (3, "b")] == [video[:2] for video in told(place)]
 
 
+@pytest.mark.parametrize("now", ["abc", "bac", "bca"])
+def test_a_video_that_is_not_asked_for_any_more_stands_for_no_other_text(
+    place: Place, now: str
+) -> None:
+    """As when a profile's `num_videos_per_prompt` was 2, and is 1 after a restart."""
+    begun(place, asked(*"aabbcc"), [1, 2])
+    assert ["b", "c"] == go_on(place, asked(*now), 1) + go_on(place, asked(*now))
+    numbers = [number for number, _, _ in told(place)]
+    assert len(numbers) == len(set(numbers))
+
+
 def test_an_incomplete_video_is_rendered_again_under_its_own_name(place: Place) -> None:
     """Not another text, which has its number now."""
     begun(place, asked("a", "b", "c"), [1, 2])

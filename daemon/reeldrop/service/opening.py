@@ -63,7 +63,7 @@ def opened(
     found = OpenJob(
         job,
         spool.attempts,
-        count=len(prompts),
+        count=len(published.union(prompt.number for prompt in prompts)),
         reserved=reserved,
         videos=len(published),
         is_resumed=is_resumed,
@@ -90,26 +90,30 @@ def _numbered_as_begun(
 ) -> tuple[Prompt, ...]:
     """Return the prompts with the numbers of their videos.
 
-    A version that reads the file otherwise may have begun it, so that the second text is the third
-    now. A video of a text that is not in the file stands for the prompt that has its number.
+    A version that reads the file otherwise may have begun it, or a profile with other defaults, so
+    that the second text is the third now. A video of a text that is not in the file stands for the
+    prompt that has its number; one more than are asked for of a text stands for none.
     """
     takes = {prompt.number: (prompt.prompt, prompt.seed) for prompt in prompts}
     moved = [video for n, video in sorted(reserved.items()) if takes.get(n) != _take_of(video)]
     others = reserved.keys() - {video.number for video in moved}
     numbers: dict[int, int] = {}
+    needless = set[int]()
     for video in moved:
         (text, _), taken = _take_of(video), {*others, *numbers}
         alike = (p for p in prompts if p.prompt == text and p.number not in taken)
         same = max(alike, key=lambda prompt: _in_common(prompt, video), default=None)
         if same is not None:
             numbers[same.number] = video.number
-    if all(own == number for own, number in numbers.items()):
+        elif text in {text for text, _ in takes.values()}:
+            needless.add(video.number)
+    if not needless and all(own == number for own, number in numbers.items()):
         return prompts
-    reason = "the version that began the file read it otherwise: its videos keep their numbers"
+    reason = "it was read otherwise when it was begun: its videos keep their numbers"
     _log.warning("read_otherwise", job_id=job.id, prompt_file=shown(job.source), reason=reason)
     used = {*reserved, *(takes.keys() - numbers.keys())}
     free = (number for number in itertools.count(1) if number not in used)
-    for number in sorted(takes.keys() & {*numbers.values()} - numbers.keys()):
+    for number in sorted(takes.keys() & {*numbers.values(), *needless} - numbers.keys()):
         numbers[number] = next(free)
     return tuple(replace(p, number=numbers.get(p.number, p.number)) for p in prompts)
 

@@ -345,6 +345,7 @@ def test_any_path_has_a_portable_one(name: bytes, suffix: str, prompt: str) -> N
         ("a?/b: c. .txt", "a_/b_ c.txt"),
         ("con/nul.txt", "con_/nul_.txt"),
         ("e\u0301.TXT", "é.TXT"),
+        ("a\u2028b/c\u2029\n.txt", "ab/c.txt"),
         (f"{'a' * 40}/{'b' * 40}/c.txt", f"{'a' * 40}/{'b' * 30}-a5710c34/c.txt"),
         (f"{'a' * 69}/b/c/d/e/f/g/h/i/j.txt", f"{'a' * 69}/b-c4b79ac6/j.txt"),
         (f"{'a' * 96}.txt", f"{'a' * 85}-ee4caa55.txt"),

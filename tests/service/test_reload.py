@@ -87,6 +87,7 @@ def test_good_settings_are_used(live: Live) -> None:
         ("settle_seconds: 0.1", "settle_second: 0.1", "unknown key 'settle_second'"),
         ("settle_seconds: 0.1", "results: elsewhere", "can't move to"),
         ("num_frames: 32", "num_framse: 32", "num_framse"),
+        ("num_frames: 32", "num_frames: 2", "num_frames is 4, more than tiny allows"),
     ],
 )
 def test_bad_settings_are_refused(before: str, after: str, problem: str, live: Live) -> None:
@@ -94,6 +95,7 @@ def test_bad_settings_are_refused(before: str, after: str, problem: str, live: L
     live.write(before, after)
     refused = live.reload()
     assert (78, True) == (refused.returncode, problem in refused.stderr), refused.stderr
+    assert 1 == refused.stderr.count("config.yaml")
     assert live.daemon.process.poll() is None
 
 

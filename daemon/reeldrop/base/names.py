@@ -78,7 +78,7 @@ _TOOLS_OWN = re.compile(
     re.IGNORECASE,
 )
 _RATINGS = re.compile(r"ratings.*\.json", re.IGNORECASE)
-_HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Cn"})
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Cn", "Zl", "Zp"})
 _UNSEEN = invisible.INVISIBLE.difference(invisible.JOINERS)
 
 

@@ -339,5 +339,5 @@ def reload(config: ConfigOption = None) -> None:
 
     path = configuration.find(config)
     refused = ask_daemon(configuration.load(path))
-    if refused:
-        raise ConfigError(Mistake(refused, file=str(path)))
+    if refused:  # most of what is wrong is told with its place
+        raise ConfigError(Mistake(refused, file="" if path.name in refused else str(path)))

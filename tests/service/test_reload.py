@@ -189,6 +189,30 @@ def test_a_model_that_cannot_be_loaded_is_refused(live: Live) -> None:
     assert [] == live.daemon.events("job_failed")
 
 
+def test_what_waits_is_read_by_the_new_settings(site: Site, daemon: Callable[..., Daemon]) -> None:
+    """What can't be rendered any more is refused at once, not at its turn."""
+    running = daemon()
+    running.wait_for("ready")
+    site.drop("PAUSE", "")
+    site.drop("a.txt", "a\n")
+    site.drop("b.yaml", "prompt: b\nnum_frames: 16\n")
+
+    def waits(count: str) -> bool:
+        known = json.loads((site.spool / "status.json").read_text())["waiting"]
+        return any(w["prompt_file"] == "a.txt" and count in w["reason"] for w in known)
+
+    await_that(lambda: waits("its turn"), "the file in the line")
+    config = site.folder / "config.yaml"
+    several = "defaults: {num_videos_per_prompt: 3,"
+    text = config.read_text().replace("num_frames: 32", "num_frames: 8")
+    config.write_text(text.replace("defaults: {", f"{several} "))
+    assert 0 == site.command("reload").returncode
+    assert "b.yaml" == running.wait_for("job_failed")["prompt_file"]
+    await_that(lambda: waits("3 videos"), "the number of its videos now")
+    (site.inbox / "PAUSE").unlink()
+    assert 3 == running.wait_for("job_ended")["videos"]
+
+
 def test_without_a_daemon_there_is_nothing_to_reload(site: Site) -> None:
     """Exit code 75."""
     run = site.command("reload")

@@ -90,7 +90,7 @@ class Intake:
     def after(self, other: Intake) -> Intake:
         """Take over what `other` knows of the same inbox, and return this one."""
         self._inbox.take_over(other._inbox)
-        self.line.take_over(other.line)
+        self.line.take_over(other.line, reads_alike=self.reader.reads_as(other.reader))
         return self
 
     def _on_event(self) -> None:

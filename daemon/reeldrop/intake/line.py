@@ -73,11 +73,15 @@ class Line:
         """Return the queue of a file: by day, files of the night must not hide others."""
         return self._of_night if turns.is_of_night(candidate.path) else self._queue
 
-    def take_over(self, other: Line) -> None:
-        """Take over what `other` knows of the same inbox."""
+    def take_over(self, other: Line, *, reads_alike: bool) -> None:
+        """Take over what `other` knows of the same inbox.
+
+        reads_alike: files are read as before; if not, all are examined again, as some may be
+            refused now, or take other pictures
+        """
         self._known = other._known
-        may_pair = {k.candidate for k in other._known.values() if k.pair or k.names}
-        self._expired = other._expired | may_pair  # another model may take other pictures
+        changed = () if reads_alike else (known.candidate for known in other._known.values())
+        self._expired = other._expired.union(changed)
         self._passed_over = other._passed_over
         self._first = None
 

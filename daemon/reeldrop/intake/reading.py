@@ -90,6 +90,10 @@ class Reader:
         found = self.read(job.source, job.prompt_file, job.defaults, job.drawn_seed, pair)
         return dataclasses.replace(found, prompts=pictures.resolved(job, found.prompts))
 
+    def reads_as(self, other: Reader) -> bool:
+        """Return whether another reader reads all files like this one."""
+        return (self._model, dict(self._rules)) == (other._model, dict(other._rules))
+
     def knows(self, model: str) -> bool:
         """Return whether files can be read that ask for a model."""
         return self._rules.get(model) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -71,6 +72,7 @@ def test_models_are_chosen_by_file_and_folder_and_stay_loaded(
     assert {**expected, "a": False, "b": True} == kinds
     report = (several.failed / "broken.yaml.error.txt").read_text()
     assert "the model broken can't be loaded: there is no folder" in report
+    assert re.search(r"config.yaml, line \d+, column \d+, key 'models.broken.path'", report)
     (failed,) = started.events("model_failed")
     assert "broken" == failed["model"]
     await_that(lambda: len(status(several)["models"]) == 3, "the models in the status")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reeldrop.base import trouble
 from reeldrop.base.errors import ConfigError, FileError, Mistake, Unavailable
 from reeldrop.render import hub_cache
+from reeldrop.render.source import bundled_model
 
 if TYPE_CHECKING:
     from reeldrop.render.source import ModelSource
@@ -50,7 +51,9 @@ def failure(source: ModelSource, error: Exception) -> FileError:
         problem = f"the model {source.name} can't be loaded: {found.problem}"
         return Unavailable(Mistake(problem, found.remedy, key=source.name))
     problem, remedy = _load_problem(source, error), _load_remedy(source)
-    return _kind_of_failure(source)(Mistake(problem, remedy, key=source.name))
+    is_of_path = Path(source.location).is_absolute() and source.location != str(bundled_model())
+    key = f"{source.key}.path" if is_of_path else source.name  # repositories may be built-in ones
+    return _kind_of_failure(source)(Mistake(problem, remedy, key=key))
 
 
 def _missing_package(source: ModelSource, error: ImportError) -> Mistake:

@@ -469,7 +469,8 @@ def test_without_a_record_of_attempts_no_video_is_rendered_again(place: Place) -
     place.publish(batch, 0)
     (job.folder / "attempts.json").unlink()
     half = place.results.folder / "a/p2.yaml"
-    half.write_text((half.parent / "p1.yaml").read_text().replace("number: 1", "number: 2"))
+    first = (half.parent / "p1.yaml").read_text()
+    half.write_text(first.replace("prompt: p1", "prompt: p2").replace("number: 1", "number: 2"))
 
     place.jobs = place.again()
     (unfinished,) = place.spool.unfinished()

@@ -20,16 +20,18 @@ def adds_noise(scheduler: Any) -> bool:
 
 
 def from_everywhere(pipe: Any) -> bool:
-    """Return whether the noise of its steps comes from torch's global generator: pipelines for flow
-    matching give no generator to their scheduler."""
+    """Return whether the noise of the steps comes from torch's global generator.
+
+    Pipelines for flow matching give no generator to their scheduler.
+    """
     return _adds(pipe) and not hasattr(pipe, "prepare_extra_step_kwargs")
 
 
 def from_each(pipe: Any, eta: object = None) -> bool:
     """Return whether each prompt of a batch gets the noise of its steps from its own generator.
 
-    The UNet of ms-1.7b has the frames of all videos one after the other, so that its scheduler
-    takes frames for videos, and a list of generators for too short.
+    The UNet of ms-1.7b gives its scheduler the frames of all videos one after the other. The
+    scheduler takes each frame for a video, and finds too few generators.
 
     eta: how much of it prompts ask for; only DDIM and its kin add it
     """

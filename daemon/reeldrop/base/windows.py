@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+LEAST, MOST = 2, 10_000
+"""How many frames config.yaml may give a window."""
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:

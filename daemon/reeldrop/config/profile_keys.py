@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import BaseModel, Field
 
+from reeldrop.base import windows
 from reeldrop.base.loras import LoraLimits
 from reeldrop.config.values import (
     STRICT,
@@ -157,8 +158,10 @@ class Profile(BaseModel):
     speed: Speed = Speed()
     lossy: Lossy = Lossy()
     loras: dict[LoraName, Lora] = {}
-    window: Annotated[int | Literal["auto"], whole_or("auto", 2, 10_000)] | None = None
-    overlap: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    window: (
+        Annotated[int | Literal["auto"], whole_or("auto", windows.LEAST, windows.MOST)] | None
+    ) = None
+    overlap: Annotated[int, Field(ge=1, le=windows.MOST)] | None = None
     long_prompt: Literal["cut", "chunks"] = "cut"
     prompt_syntax: Literal["plain", "weighted"] = "plain"
     preview_steps: Annotated[int, Field(ge=0, le=1000)] = 0

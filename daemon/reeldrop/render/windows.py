@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reeldrop.base.errors import ConfigError, Mistake
-from reeldrop.base.windows import Windows
+from reeldrop.base.windows import LEAST, MOST, Windows
 from reeldrop.render.classes import KINDS, kind_of
 from reeldrop.speed.denoisers import NAMES
 
@@ -62,7 +62,8 @@ def with_windows(capabilities: Capabilities, pipe: Any, source: ModelSource) -> 
     grid = capabilities.grid("num_frames")
     if not grid.has(frames):
         problem = f"{type(pipe).__name__} makes {grid} frames, not {frames}"
-        raise ConfigError(Mistake(problem, f"use {_any(grid.near(frames))}", key=key))
+        near = dataclasses.replace(grid, least=LEAST, most=MOST).near(frames)
+        raise ConfigError(Mistake(problem, f"use {_any(near)}", key=key))
     ratio = capabilities.frames_multiple
     half = max(ratio, frames // 2 // ratio * ratio)
     overlap = half if source.overlap is None else source.overlap

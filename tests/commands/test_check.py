@@ -161,6 +161,20 @@ def test_the_files_of_each_model_are_looked_at(site: Site, wan_pipeline: Path) -
     assert f"line {last}, column 5, key 'models.windows.window'" in found["model windows"].detail
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_placement_on_a_gpu_that_is_not_there_is_told(site: Site) -> None:
+    """Of each model, with its line, and without a word about memory."""
+    with (path := site.folder / "config.yaml").open("a") as file:
+        file.write("    placement: cuda\n  wan2.1-14b:\n    placement: model_offload\n")
+    last = len(path.read_text().splitlines())
+    found = {row.what: row for row in check.machine(config.load(path), path)}
+    assert {"device", "model", "model wan2.1-14b"} == found.keys()
+    for what, line in (("model", last - 2), ("model wan2.1-14b", last)):
+        assert not found[what].ok
+        assert f"line {line}, column 5, key 'models." in found[what].detail
+        assert "needs a CUDA device, and there is none" in found[what].detail
+
+
 def test_what_is_wrong_with_a_loaded_model_has_its_place(site: Site) -> None:
     """The line in config.yaml, though it is known only when the model is loaded."""
     with (site.folder / "config.yaml").open("a") as file:

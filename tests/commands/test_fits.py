@@ -140,6 +140,17 @@ def test_what_helps() -> None:
     assert "layer by layer" not in cpu
 
 
+@pytest.mark.parametrize("placement", ["cuda", "model_offload", "sequential_offload"])
+def test_a_gpu_that_is_not_there_is_told(placement: str) -> None:
+    """However much memory there is."""
+    found = settings(f"models: {{ltx-video: {{placement: {placement}}}}}")
+    needed = f"ltx-video may not fit: it needs a GPU for `placement: {placement}`, and this machine"
+    ways = "has none; with `placement: auto`, it needs 34.1 GB of memory without a GPU"
+    assert f"{needed} {ways}; `reeldrop models` lists what fits" == fits.lack(
+        "ltx-video", found, machine(None)
+    )
+
+
 @pytest.mark.parametrize(
     ("keys", "way"),
     [

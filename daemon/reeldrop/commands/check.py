@@ -170,9 +170,10 @@ def machine(config: Config, file: Path | None = None) -> Iterator[Row]:
     if config.engine == "in_process":
         yield from _groups_of_gpus(config, file)
     for name in sorted(others):
-        if loads_here:
+        row = _other_model(name, config, file, is_here=loads_here)
+        if loads_here and row.ok:
             yield from _memory(name, config, f"model {name}: memory")
-        yield _other_model(name, config, file, is_here=loads_here)
+        yield row
     for wanted in translators.sources(config).values():
         yield _translator(wanted, file)
 
@@ -199,11 +200,12 @@ def _too_large(own: str, config: Config, file: Path | None) -> Iterator[Row]:
 def _own_model(config: Config, file: Path | None) -> Iterator[Row]:
     """Load the model for prompts that name none."""
     from reeldrop.config import profiles
-    from reeldrop.render import devices, pipeline
+    from reeldrop.render import devices, pipeline, placements
 
     try:
         model = config.selected_model(cuda=devices.cuda_is_available())
         yield from _too_large(model, config, file)
+        placements.require(profiles.source(model, config))
         yield from _memory(model, config, "memory")
         if models.is_to_come(model, config):
             yield Row("model", True, _to_come(model, config, "the first start"), doubt=True)
@@ -227,10 +229,12 @@ def _other_model(name: str, config: Config, file: Path | None, *, is_here: bool)
     is_here: by this machine, which needs what its class needs
     """
     from reeldrop.config import profiles
-    from reeldrop.render import lora_files, pipeline, weights
+    from reeldrop.render import lora_files, pipeline, placements, weights
 
     model = profiles.source(name, config)
     try:
+        if is_here:
+            placements.require(model)
         list(lora_files.there(model))
         size = weights.size(model)
         if is_here and size not in (0, weights.UNREADABLE):

@@ -74,6 +74,8 @@ def loads_here(config: Config) -> bool:
 
 def fit(source: ModelSource, about: About, machine: Machine) -> tuple[str, str]:
     """Return how a model fits on a machine, and what it needs, in words."""
+    if _lacks_a_gpu(source, machine):
+        return TOO_LARGE, f"needs a GPU for `placement: {source.placement}`"
     found = needs(source, about, cuda=machine.gpu is not None)
     if found is None:
         return UNKNOWN, ""
@@ -91,6 +93,12 @@ def fit(source: ModelSource, about: About, machine: Machine) -> tuple[str, str]:
         return WHOLE, f"needs {_gb(found.weights * HEADROOM)} on the GPU"
     has_room = has_room and found.offloaded <= machine.gpu
     return (PART_BY_PART if has_room else TOO_LARGE), f"needs {_both(found.offloaded, in_host)}"
+
+
+def _lacks_a_gpu(source: ModelSource, machine: Machine) -> bool:
+    from reeldrop.render import placements
+
+    return machine.gpu is None and source.placement not in placements.WITHOUT_A_GPU
 
 
 def needs(source: ModelSource, about: About, *, cuda: bool) -> Needs | None:
@@ -140,7 +148,8 @@ def lack(name: str, config: Config, machine: Machine) -> str:
     if kind != TOO_LARGE:
         return ""
     ways = [*_ways(source, about, machine), "`reeldrop models` lists what fits"]
-    return f"{name} may not fit: it {words}, and this machine has {machine}; {'; '.join(ways)}"
+    has = "none" if _lacks_a_gpu(source, machine) else machine
+    return f"{name} may not fit: it {words}, and this machine has {has}; {'; '.join(ways)}"
 
 
 def would_be_killed(name: str, config: Config, machine: Machine) -> bool:

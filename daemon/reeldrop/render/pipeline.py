@@ -70,6 +70,7 @@ def load(
         Unavailable: it could not be downloaded.
     """
     quiet.libraries()
+    placements.require(source)
     folder, unavailable = _folder(source, tell)
     files, call = lora_files.found(source, tell), Call()
     pipe, wanted_dtypes = _from_pretrained(source, folder, unavailable)
@@ -91,7 +92,7 @@ def load(
         source=source,
         pipe=pipe,
         capabilities=capabilities,
-        device=placements.put(pipe, placement, f"{source.key}.placement"),
+        device=placements.put(pipe, placement),
         dtype=dtypes.in_words(wanted_dtypes),
         revision=_commit(pipe) or source.revision,
         placement=placement,

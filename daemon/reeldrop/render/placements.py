@@ -18,6 +18,21 @@ from reeldrop.speed.denoisers import denoisers, made_of, modules
 
 if TYPE_CHECKING:
     from reeldrop.render.loaded import LoadedPipeline
+    from reeldrop.render.source import ModelSource
+
+WITHOUT_A_GPU = ("auto", "cpu")
+"""The placements that need no GPU."""
+
+
+def require(source: ModelSource) -> None:
+    """Check that there is a GPU if a profile's placement needs one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if source.placement not in WITHOUT_A_GPU and not devices.cuda_is_available():
+        problem = f"placement: {source.placement} needs a CUDA device, and there is none"
+        raise ConfigError(Mistake(problem, "use placement: auto", key=f"{source.key}.placement"))
 
 
 def choose(weight_bytes: int, free_bytes: int | None) -> str:
@@ -30,21 +45,12 @@ def choose(weight_bytes: int, free_bytes: int | None) -> str:
     return "cuda" if weight_bytes * HEADROOM <= free_bytes else "model_offload"
 
 
-def put(pipe: Any, placement: str, key: str = "placement") -> str:
-    """Place a pipeline and return the device's name.
-
-    key: what asks for it, for the error
-
-    Raises:
-        ConfigError: the placement needs a GPU, and there is none.
-    """
-    if placement == "cpu":
-        pipe.to("cpu")
-        return "cpu"
-    if not devices.cuda_is_available():
-        problem = f"placement: {placement} needs a CUDA device, and there is none"
-        raise ConfigError(Mistake(problem, "use placement: auto", key=key))
+def put(pipe: Any, placement: str) -> str:
+    """Place a pipeline and return the device's name."""
     match placement:
+        case "cpu":
+            pipe.to("cpu")
+            return "cpu"
         case "cuda":
             pipe.to("cuda")
         case "model_offload":

@@ -19,7 +19,7 @@ from reeldrop.base.job import Capabilities, DefaultsFile, Grid, Job, Prompt, Ren
 from reeldrop.base.windows import Windows
 from reeldrop.prompts import parsing, profile_rules, rules
 from reeldrop.prompts.parsing import NotDescribed, PromptFile
-from reeldrop.prompts.rules import ModelRules
+from reeldrop.prompts.rules import ModelRules, SettingsRefused
 from reeldrop.store import sidecars
 
 # Text files
@@ -577,6 +577,7 @@ def test_a_profile_that_is_not_loaded() -> None:
         ({}, {"num_frames": (6, 8)}, "models.m.limits.num_frames", "any num_frames from 6 to 8"),
         ({}, {"height": (None, 7)}, "models.m.limits.height", "any height from 1 to 7"),
         ({"format": "avi"}, {}, "models.m.defaults.format", "no format"),
+        ({}, {"format": (None, 2)}, "models.m.limits.format", "is no number, so it has no limits"),
     ],
 )
 def test_the_operators_mistakes_in_a_profile(
@@ -602,6 +603,28 @@ def test_a_window_that_no_video_exceeds_is_a_mistake() -> None:
         (mistake,) = caught.value.mistakes
         assert "models.m.window" == mistake.key
         assert "a window of 9 frames has no effect: the longest video has 9" == mistake.problem
+
+
+def test_limits_that_no_number_can_have() -> None:
+    """They are those of the next whole numbers, and no video has 0 frames, also not in a second."""
+    limits = {"num_frames": (4.5, 9.5), "fps": (0, 30), "num_videos_per_prompt": (0, 4)}
+    found = ModelRules("m", CAPABILITIES, {"num_frames": 9}, limits)
+    profile_rules.check_profile(found)
+    for key, value in {"num_frames": 4, "fps": 0, "num_videos_per_prompt": 0}.items():
+        with pytest.raises(SettingsRefused) as caught:
+            found.resolve({"prompt": "a", key: value})
+        assert [key] == [fault.key for fault in caught.value.faults]
+
+
+def test_a_seed_that_is_given_is_that_of_one_video() -> None:
+    """Whatever the profile's default is: else no list of seeds could be given, and a sidecar would
+    make more than its video."""
+    found = replace(TINY, defaults={**TINY.defaults, "num_videos_per_prompt": 3})
+    assert 3 == found.resolve({"prompt": "a"})["num_videos_per_prompt"]
+    for seed in (7, [7, 8]):
+        assert 1 == found.resolve({"prompt": "a", "seed": seed})["num_videos_per_prompt"]
+    both = {"prompt": "a", "seed": 7, "num_videos_per_prompt": 2}
+    assert 2 == found.resolve(both)["num_videos_per_prompt"]
 
 
 def test_a_good_profile_passes() -> None:

@@ -9,6 +9,8 @@ from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.prompts.rules import COUNTED, ModelRules, SettingsRefused
 from reeldrop.prompts.wording import did_you_mean, number
 
+_OWN_NUMBERS = ("fps", "num_videos_per_prompt")
+
 
 def check_profile(rules: ModelRules) -> None:
     """Check a profile's defaults and limits against its pipeline's capabilities.
@@ -31,12 +33,17 @@ def _unknown(rules: ModelRules) -> Iterator[Mistake]:
     """Yield the defaults and limits of settings that the pipeline does not have."""
     not_here = ("prompt", "seed", "model", *rules.capabilities.pictures)
     known = [key for key in rules.keys if key not in not_here]
+    counts = {key for key, kind in rules.capabilities.settings.items() if kind in (int, float)}
+    numbers = [key for key in known if key in counts or key in _OWN_NUMBERS]
     for where, settings in (("defaults", rules.defaults), ("limits", rules.limits)):
         for key in settings:
+            place = f"models.{rules.name}.{where}.{key}"
             if key not in known:
                 problem = f"the pipeline of {rules.name} has no setting '{key}'"
-                place = f"models.{rules.name}.{where}.{key}"
                 yield Mistake(problem, did_you_mean(key, known), key=place)
+            elif where == "limits" and key not in numbers:
+                problem, remedy = f"'{key}' is no number, so it has no limits", "leave it out"
+                yield Mistake(problem, remedy, key=place)
 
 
 def _impossible(rules: ModelRules) -> Iterator[Mistake]:

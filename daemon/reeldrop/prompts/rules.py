@@ -95,6 +95,8 @@ class ModelRules:
             SettingsRefused: the settings can't be rendered.
         """
         settings = {**self._all_defaults, **given}
+        if "seed" in given:  # that is one video, and a list of them says how many
+            settings["num_videos_per_prompt"] = given.get("num_videos_per_prompt", 1)
         for key in (*_LISTS, *self.capabilities.pictures):
             if key in settings and not isinstance(settings[key], list):
                 settings[key] = [settings[key]]
@@ -158,9 +160,10 @@ class ModelRules:
     ) -> Any:
         """Return a number's type with bounds: the profile's limits, else those given here."""
         low, high = self.limits.get(name, (None, highest))
-        low = lowest if low is None else low
+        low = lowest if low is None else low or max(0, lowest)  # there is no video of 0 fps
+        low, high = (low, high) if kind is float else (math.ceil(low), int(high))
         finite = False if kind is float else None
-        field = Field(ge=kind(low), le=kind(high), multiple_of=multiple, allow_inf_nan=finite)
+        field = Field(ge=low, le=high, multiple_of=multiple, allow_inf_nan=finite)
         return Annotated[kind, field]
 
     def _faults_of_the_rest(self, settings: Mapping[str, Any], wrong: set[str]) -> Iterator[Fault]:

@@ -67,9 +67,11 @@ def test_what_is_rendered_is_the_english(drained: Site) -> None:
     report = (drained.failed / "japanese.yaml.error.txt").read_text(encoding="utf-8")
     assert "its prompt can't be translated" in report
     assert "nowhere has no config.json" in report
+    assert "config.yaml, line " in report
     assert "translated_prompt: ..." in report
     refused = drained.command("check", str(drained.failed / "japanese.yaml"))
     assert 1 == refused.returncode
     assert "nowhere has no config.json" in refused.stderr
+    assert "config.yaml, line " in refused.stderr
     drained.configure("render_untranslated: true")
     assert 0 == drained.command("check", str(drained.failed / "japanese.yaml")).returncode

@@ -20,6 +20,7 @@ import structlog
 import train_tiny_translator
 from harness.processes import as_fork, await_that
 from huggingface_hub import constants
+from reeldrop.base.errors import FileError
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
 from reeldrop.translation import by_sentence, process, sentences, translator
@@ -85,7 +86,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     answers = io.StringIO()
     serve(io.StringIO("\n".join(map(json.dumps, orders))), answers)
     first, *_others, last = map(json.loads, answers.getvalue().splitlines())
-    assert "the translator can't be loaded: SafetensorError: " in first["error"]
+    assert first["not_loaded"].startswith("SafetensorError: ")
     assert {"text": "A great bird rises with the wind"} == last
 
 
@@ -181,6 +182,29 @@ def test_a_translator_that_never_works(
     assert f"its prompt can't be translated: {reason}" in str(failure)
     assert "write `translated_prompt: ...` beside it" in str(failure)
     asked.translator.close()
+
+
+def test_a_translator_that_cannot_be_used_has_its_place_in_config_yaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files may be missing, or such that it can't be loaded."""
+    broken = """while read -r line; do echo '{"not_loaded": "no"}'; done"""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", broken))
+    answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
+    folders = {"zh": ZH_EN, "ru": tmp_path}
+    sources = {one: TranslatorSource(one, str(at), is_folder=True) for one, at in folders.items()}
+    reads = {"m": Reads(("en",))}
+
+    def placed(error: FileError) -> FileError:
+        return type(error)(*error.in_file("config.yaml"))
+
+    asked = Translator(sources, reads, answers.put, placed=placed)
+    asked.ask("job", [prompt(1, BIRD), prompt(2, "вода")])
+    first, second = (str(failure) for _, failure in answers.get(timeout=60).results)
+    asked.close()
+    reason = f"the translator from zh can't be loaded from {ZH_EN}: no"
+    assert f"can't be translated: config.yaml, key 'translate.zh': {reason}" in first
+    assert f"config.yaml, key 'translate.ru': {tmp_path} has no config.json" in second
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def check_all(path: Path | None, prompt_file: Path | None = None, *, as_json: bo
     file = configuration.find(path)
     config = configuration.load(file)
     if prompt_file is not None:
-        return check_file(config, prompt_file, as_json=as_json)
+        placed = functools.partial(configuration.placed, path=file)
+        return check_file(config, prompt_file, as_json=as_json, placed=placed)
     rows = [Row("config", True, str(file.absolute())), *folders(config)]
     if all(row.ok for row in rows if row.what == "inbox"):
         rows += share(config)

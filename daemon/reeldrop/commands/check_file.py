@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,26 @@ from reeldrop.commands import exit_codes, folders, output
 from reeldrop.commands.submit import known_rules, model_of_daemon
 
 if TYPE_CHECKING:
+    from reeldrop.base.errors import FileError
     from reeldrop.base.job import Prompt
     from reeldrop.config.config import Config
 
 
-def check_file(config: Config, file: Path, *, as_json: bool) -> int:
+def check_file(
+    config: Config,
+    file: Path,
+    *,
+    as_json: bool,
+    placed: Callable[[FileError], FileError] = lambda error: error,
+) -> int:
     """Print how many videos a prompt file asks for, or its mistakes, and return the exit code.
 
     And what would be translated, and what its author should know.
 
     It is read as the daemon would read it, wherever it is: in the inbox with the `_defaults.yaml`
     above it, elsewhere with that at the top of the inbox. Its pictures are not looked at.
+
+    placed: returns an error of a translator with its place in config.yaml
 
     Raises:
         Unavailable: no daemon has loaded its model yet, so that its keys are not known.
@@ -47,7 +56,7 @@ def check_file(config: Config, file: Path, *, as_json: bool) -> int:
         prompts, mistakes = (), tuple(error.mistakes)
     except OSError as error:
         raise WrongUsage(f"{file}: {error.strerror}") from None
-    translations = check_translations.of(prompts, config)
+    translations = check_translations.of(prompts, config, placed)
     problems = list(map(str, mistakes))
     if not config.render_untranslated:
         problems += [str(one) for one in translations if one.fails]

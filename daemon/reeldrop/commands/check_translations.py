@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from reeldrop.base.events import TextsTranslated
@@ -14,6 +14,7 @@ from reeldrop.translation.made import texts
 from reeldrop.translation.translator import Translator
 
 if TYPE_CHECKING:
+    from reeldrop.base.errors import FileError
     from reeldrop.config.config import Config
 
 
@@ -34,17 +35,23 @@ class Translation(NamedTuple):
         return f"{self.language}: {self.text} -> {self.translated or self.problem}{why}"
 
 
-def of(prompts: Sequence[Prompt], config: Config) -> list[Translation]:
+def of(
+    prompts: Sequence[Prompt],
+    config: Config,
+    placed: Callable[[FileError], FileError] = lambda error: error,
+) -> list[Translation]:
     """Return what becomes of each text that needs a translation.
 
     Only if there is one, the process that translates is started, which loads torch and the model.
     Nothing is downloaded for that.
+
+    placed: returns an error of a translator with its place in config.yaml
     """
     needed = list(dict.fromkeys(_needed(prompts, config)))
     sources = translators.sources(config)
     there = {language: one for language, one in sources.items() if source.is_there(one)}
     asked = [(prompt, key) for prompt, key, language in needed if language in there]
-    made = iter(_made(asked, config) if asked else ())
+    made = iter(_made(asked, config, placed) if asked else ())
     found = []
     for prompt, key, language in needed:
         text = prompt.originals[key]
@@ -68,11 +75,15 @@ def _needed(prompts: Sequence[Prompt], config: Config) -> Iterator[tuple[Prompt,
                 yield Prompt(0, first, prompt.model, others, 0, 1, ()), key, language
 
 
-def _made(asked: Sequence[tuple[Prompt, str]], config: Config) -> list[tuple[str, str]]:
+def _made(
+    asked: Sequence[tuple[Prompt, str]], config: Config, placed: Callable[[FileError], FileError]
+) -> list[tuple[str, str]]:
     """Return the translation of a text of each prompt, and what is wrong with it."""
     answers: queue.SimpleQueue[TextsTranslated] = queue.SimpleQueue()
     sources, reads = translators.sources(config), translators.reads(config)
-    translator = Translator(sources, reads, answers.put, retry_seconds=config.retry_seconds)
+    translator = Translator(
+        sources, reads, answers.put, placed=placed, retry_seconds=config.retry_seconds
+    )
     translator.ask("check", [prompt for prompt, _ in asked])
     try:
         results = answers.get().results

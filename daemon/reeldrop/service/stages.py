@@ -105,6 +105,7 @@ class Stages:
             translators.sources(config),
             translators.reads(config),
             tell,
+            placed=settings.placed,
             retry_seconds=config.retry_seconds,
             is_patient=is_patient,
         )

@@ -31,7 +31,11 @@ class TranslatorEnded(ReeldropError):
 
 
 class TranslationFailed(ReeldropError):
-    """The text can't be translated, or the translator can't be loaded."""
+    """The text can't be translated."""
+
+
+class NotLoaded(TranslationFailed):
+    """The translator can't be loaded."""
 
 
 class Untranslatable(TranslationFailed):
@@ -70,6 +74,8 @@ class Process:
                 return str(answer["text"])
             if "unfit" in answer:
                 raise Untranslatable(answer["unfit"])
+            if "not_loaded" in answer:
+                raise NotLoaded(answer["not_loaded"])
             if "error" in answer:
                 raise TranslationFailed(answer["error"])
             self._loaded.add(folder)

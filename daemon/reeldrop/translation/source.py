@@ -69,6 +69,12 @@ def folder(
     return found
 
 
+def not_loaded(source: TranslatorSource, reason: str) -> ConfigError:
+    """Return the error that a translator can't be loaded, though all of its files are there."""
+    problem = f"{source.what} can't be loaded from {source.location}: {reason}"
+    return ConfigError(Mistake(problem, _FORM, key=source.key))
+
+
 def is_there(source: TranslatorSource) -> bool:
     """Return whether a translator needs no download."""
     if source.is_folder:

@@ -13,10 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
-from reeldrop.base.errors import ReeldropError, Unavailable, Unrenderable
+from reeldrop.base.errors import FileError, ReeldropError, Unavailable, Unrenderable
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
 from reeldrop.base.translated import KEYS, TRANSLATE
@@ -24,7 +25,7 @@ from reeldrop.translation import by_sentence, detection, source
 from reeldrop.translation.by_sentence import Delayed
 from reeldrop.translation.made import Made, PartlyTranslated, checked, texts, with_translations
 from reeldrop.translation.orders import Order, Orders, Parts, Reads, Result
-from reeldrop.translation.process import Process, TranslatorEnded
+from reeldrop.translation.process import NotLoaded, Process, TranslatorEnded
 from reeldrop.translation.source import TranslatorSource
 
 IDLE_SECONDS = 600.0
@@ -66,6 +67,7 @@ class Translator:
 
     reads: the languages that the text encoder of each profile reads
     tell: is called with each answer
+    placed: returns an error of a translator with its place in config.yaml
     is_patient: whether prompts wait for a translator that can't be downloaded now; else they fail
     settings: the number of those in force
     """
@@ -76,10 +78,12 @@ class Translator:
         reads: Mapping[str, Reads],
         tell: Callable[[TextsTranslated], None],
         *,
+        placed: Callable[[FileError], Exception] = lambda error: error,
         retry_seconds: float = 5.0,
         is_patient: bool = False,
     ) -> None:
         self._tell = tell
+        self._placed = placed
         self._is_patient = is_patient
         self._rests: dict[str, _Rest] = {}
         self._lock = threading.Condition()
@@ -278,7 +282,7 @@ class Translator:
 
         Raises:
             PartlyTranslated: some sentences of it can't be translated.
-            FileError: the translator is missing, or can't be downloaded.
+            FileError: the translator is missing, or can't be downloaded or loaded.
             TranslationFailed, TranslatorEnded: the text can't be translated.
         """
         language = wanted.language
@@ -289,7 +293,7 @@ class Translator:
         tries = 1 if language in self._unavailable else TRIES
         for tries_left in reversed(range(tries)):
             try:
-                folder = source.folder(wanted)
+                folder = self._folder(wanted)
                 self._unavailable.discard(language)
                 self._rests.pop(language, None)
                 if self._process is None:
@@ -304,6 +308,8 @@ class Translator:
                 if found.trouble:
                     raise PartlyTranslated(found.trouble, made)
                 return made
+            except NotLoaded as error:
+                raise self._placed(source.not_loaded(wanted, str(error))) from None
             except (TranslatorEnded, Unavailable) as error:
                 if self._is_patient and isinstance(error, Unavailable):
                     raise self._rest(language, error) from None
@@ -316,6 +322,12 @@ class Translator:
                 _log.warning("translation_delayed", language=language, reason=str(error))
                 self._is_closed.wait(self._retry_seconds)
         raise AssertionError
+
+    def _folder(self, wanted: TranslatorSource) -> Path:
+        try:
+            return source.folder(wanted)
+        except FileError as error:
+            raise self._placed(error) from None
 
     def _rest(self, language: str, error: Unavailable) -> Delayed:
         """Let the prompts wait that need a translator, and return until when."""

@@ -2,7 +2,7 @@
 
 An order is `{"folder": ..., "text": ...}`, with a sentence. After each translated part of it the
 answer is `{"done": count}`, at the end `{"text": ...}`, `{"unfit": reason}` if the model makes
-nothing of this text, or `{"error": reason}`. It ends with its stdin.
+nothing of this text, `{"not_loaded": reason}` or `{"error": reason}`. It ends with its stdin.
 
 As a process of its own it takes no time from the threads that render, frees all of its memory when
 it ends, and can be ended while it hangs. The same text gives the same translation: beam search
@@ -106,8 +106,8 @@ def serve(orders: IO[str], answers: IO[str]) -> None:
         except Endless as error:
             say({"unfit": str(error)})
         except Exception as error:  # the files may be wrong in any way
-            where = "" if folder in models else "the translator can't be loaded: "
-            say({"error": f"{where}{type(error).__name__}: {error}"})
+            kind = "error" if folder in models else "not_loaded"
+            say({kind: f"{type(error).__name__}: {error}"})
 
 
 def main() -> None:

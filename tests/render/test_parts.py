@@ -111,9 +111,13 @@ def frames(loaded: LoadedPipeline) -> Any:
 
 def test_flow_shift_reaches_each_kind_of_scheduler(wan_pipeline: Path) -> None:
     """Schedulers name it differently; the profile has one name."""
-    for scheduler, key in ((None, "shift"), ("UniPCMultistepScheduler", "flow_shift")):
-        config = load(wan_pipeline, scheduler=scheduler, flow_shift=7.0).pipe.scheduler.config
-        assert 7.0 == config[key]
+    cases: tuple[tuple[str | None, str, dict[str, Any]], ...] = (
+        (None, "shift", {}),
+        ("UniPCMultistepScheduler", "flow_shift", {"use_flow_sigmas": True}),
+    )
+    for scheduler, key, more in cases:
+        found = load(wan_pipeline, scheduler=scheduler, scheduler_settings=more, flow_shift=7.0)
+        assert 7.0 == found.pipe.scheduler.config[key]
     own = load(wan_pipeline, scheduler_settings={"shift": 2.0}, flow_shift=7.0).pipe.scheduler
     assert (7.0, diffusers.FlowMatchEulerDiscreteScheduler) == (own.config.shift, type(own))
 
@@ -138,9 +142,33 @@ def test_what_a_part_does_not_have(tiny_pipeline: Path, wan_pipeline: Path) -> N
         ),
         (
             wan_pipeline,
+            {"native_dtype": {"default": "float16", "vea": "float32"}},
+            "models.m.native_dtype.vea",
+            "did you mean 'vae'?",
+        ),
+        (
+            wan_pipeline,
             {"fixed": {"sigmas": (1.0, 0.5)}},
             "models.m.defaults.sigmas",
             "WanPipeline takes no sigmas",
+        ),
+        (
+            wan_pipeline,
+            {"fixed": {"height": (32, 64)}},
+            "models.m.defaults.height",
+            "height is one value, not a list; give one under defaults",
+        ),
+        (
+            wan_pipeline,
+            {"scheduler": "UniPCMultistepScheduler", "flow_shift": 7.0},
+            "models.m.flow_shift",
+            "settings: {prediction_type: flow_prediction, use_flow_sigmas: true}}",
+        ),
+        (
+            wan_pipeline,
+            {"scheduler_settings": {"use_dynamic_shifting": True}, "flow_shift": 7.0},
+            "models.m.flow_shift",
+            "has no effect on this FlowMatchEulerDiscreteScheduler; leave it out, or write",
         ),
     )
     for folder, settings, key, words in cases:
@@ -166,10 +194,10 @@ def test_what_the_profile_changes_is_in_the_record(wan_pipeline: Path) -> None:
     shifted = load(
         wan_pipeline,
         scheduler="UniPCMultistepScheduler",
-        scheduler_settings={"solver_order": 1},
+        scheduler_settings={"use_flow_sigmas": True},
         flow_shift=7.0,
     )
-    expected = {"scheduler_settings": {"solver_order": 1}, "flow_shift": 7.0}
+    expected = {"scheduler_settings": {"use_flow_sigmas": True}, "flow_shift": 7.0}
     assert expected == recorded(shifted).profile
     text = sidecars.text(JOB, PROMPT, recorded(shifted))
     block = strict_yaml.plain(strict_yaml.load_all(text)[0])["rendered"]
@@ -219,6 +247,23 @@ def test_settings_of_a_guider() -> None:
     with pytest.raises(ConfigError, match="did you mean 'guidance_scale'") as caught:
         parts.set_up(pipe, ModelSource("m", "x", guider={"guidance": 6.0}))
     assert "models.m.guider.guidance" == caught.value.mistakes[0].key
+
+
+class _Scheduled:
+    """A pipeline that takes a schedule, like CogVideoX."""
+
+    scheduler = diffusers.CogVideoXDPMScheduler()
+
+    def __call__(self, timesteps: list[int] | None = None) -> None:
+        """Take the arguments of a call."""
+
+
+def test_a_schedule_that_the_scheduler_does_not_take() -> None:
+    """It is refused at the load, not at the first prompt."""
+    source = ModelSource("m", "x", fixed={"timesteps": (999, 500)})
+    with pytest.raises(ConfigError, match="CogVideoXDPMScheduler takes no timesteps") as caught:
+        parts.check_fixed(_Scheduled(), source, {})
+    assert "models.m.defaults.timesteps" == caught.value.mistakes[0].key
 
 
 def test_quantized_weights(wan_pipeline: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import diffusers
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _SHIFTS = ("flow_shift", "shift")
 """The names of schedulers' setting for the shift of a flow model's noise levels."""
 
+_SCHEDULES = ("sigmas", "timesteps")
+"""The names of lists that a pipeline hands on to its scheduler."""
+
 
 def set_up(pipe: Any, source: ModelSource) -> None:
     """Replace a pipeline's scheduler and guider, and switch its VAE's tiling, if the profile asks.
@@ -32,9 +35,32 @@ def set_up(pipe: Any, source: ModelSource) -> None:
         pipe.scheduler = _scheduler(pipe.scheduler, source)
     if source.guider:
         pipe.guider = _guider(pipe, source)
-    _check_fixed(pipe, source)
     if source.tiling != "auto":
         _tile(pipe, source)
+
+
+def check_fixed(pipe: Any, source: ModelSource, settings: Container[str]) -> None:
+    """Check that a pipeline takes the lists that a profile fixes.
+
+    settings: what prompts can set, each to one value
+
+    Raises:
+        ConfigError: it takes no such list, or its scheduler does not.
+    """
+    accepted = inspect.signature(pipe.__call__).parameters
+    for name in source.fixed:
+        key = f"models.{source.name}.defaults.{name}"
+        if name in settings:
+            remedy = "give one under defaults; the smallest and the largest go under limits"
+            raise ConfigError(Mistake(f"{name} is one value, not a list", remedy, key=key))
+        if name not in accepted:
+            problem = f"{type(pipe).__name__} takes no {name}"
+            raise ConfigError(Mistake(problem, did_you_mean(name, accepted), key=key))
+        scheduler = pipe.scheduler
+        if name in _SCHEDULES and name not in inspect.signature(scheduler.set_timesteps).parameters:
+            problem = f"{type(scheduler).__name__} takes no {name}"
+            remedy = "leave it out, or name another scheduler"
+            raise ConfigError(Mistake(problem, remedy, key=key))
 
 
 def pipeline_class(source: ModelSource, index: Mapping[str, Any]) -> Any:
@@ -101,7 +127,25 @@ def _scheduler(own: Any, source: ModelSource) -> Any:
     _require(settings, accepted, kind, f"models.{source.name}.scheduler.settings")
     if source.flow_shift is not None:
         settings[_shift_of(kind, accepted, source)] = source.flow_shift
-    return kind.from_config(own.config, **settings)
+    made = kind.from_config(own.config, **settings)
+    if source.flow_shift is not None:
+        _require_shifted(made, source)
+    return made
+
+
+def _require_shifted(scheduler: Any, source: ModelSource) -> None:
+    """Raise ConfigError if a scheduler does not read its flow shift, as it is set up."""
+    config = scheduler.config
+    if "flow_shift" in config and not config.get("use_flow_sigmas"):
+        settings = "prediction_type: flow_prediction, use_flow_sigmas: true"
+    elif "shift" in config and config.get("use_dynamic_shifting"):
+        settings = "use_dynamic_shifting: false"
+    else:
+        return
+    name = type(scheduler).__name__
+    remedy = f"leave it out, or write `scheduler: {{name: {name}, settings: {{{settings}}}}}`"
+    key = f"models.{source.name}.flow_shift"
+    raise ConfigError(Mistake(f"flow_shift has no effect on this {name}", remedy, key=key))
 
 
 def _shift_of(kind: type, accepted: Iterable[str], source: ModelSource) -> str:
@@ -121,15 +165,6 @@ def _guider(pipe: Any, source: ModelSource) -> Any:
         raise ConfigError(Mistake(problem, "give guidance_scale under defaults", key=key))
     _require(source.guider, _accepted(type(guider)), type(guider), key)
     return guider.new(**source.guider)
-
-
-def _check_fixed(pipe: Any, source: ModelSource) -> None:
-    accepted = inspect.signature(pipe.__call__).parameters
-    for name in source.fixed:
-        if name not in accepted:
-            problem = f"{type(pipe).__name__} takes no {name}"
-            key = f"models.{source.name}.defaults.{name}"
-            raise ConfigError(Mistake(problem, did_you_mean(name, accepted), key=key))
 
 
 def _tile(pipe: Any, source: ModelSource) -> None:

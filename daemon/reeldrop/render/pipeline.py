@@ -77,6 +77,7 @@ def load(
     parts.set_up(pipe, source)
     loras.put_on(pipe, source, files, call)
     capabilities = clip_texts.readable(describe(pipe, source.name), source)
+    parts.check_fixed(pipe, source, capabilities.defaults)
     capabilities = windows.with_windows(capabilities, pipe, source)
     pipe.set_progress_bar_config(disable=True)
     split.require_heads(pipe, source)
@@ -224,12 +225,12 @@ def _for_torch(wanted: Mapping[str, str]) -> torch.dtype | dict[str, torch.dtype
 
 
 def _require_parts(pipe: Any, source: ModelSource) -> None:
-    """Raise ConfigError if dtype names a part that the pipeline doesn't have."""
+    """Raise ConfigError if a profile gives a dtype to a part that the pipeline doesn't have."""
     known = list(pipe.components)
-    for part in source.part_dtypes:
-        if part not in known:
+    for name, given in (("dtype", source.part_dtypes), ("native_dtype", source.native_dtype)):
+        for part in given.keys() - {dtypes.DEFAULT, *known}:
             problem = f"{type(pipe).__name__} has no part '{part}'"
-            key = f"models.{source.name}.dtype.{part}"
+            key = f"models.{source.name}.{name}.{part}"
             raise ConfigError(Mistake(problem, did_you_mean(part, known), key=key))
 
 

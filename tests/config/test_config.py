@@ -304,7 +304,26 @@ def test_folders_that_overlap(tmp_path: Path, lines: str, key: str) -> None:
                 ("zh: {}", "zh", "exactly one of repository and path", ""),
                 ("zh: my opus/zh", "zh", "'my opus/zh' is no repository", "`{path: my opus/zh}`"),
                 ("zh: {repository: x}", "zh.repository", "'x' is no repository", "`{path: x}`"),
+                ("zh: {path: x, revision: v1}", "zh", "revision is a commit", "leave it out"),
                 ("zh: {pat: x}", "zh.pat", "unknown key 'pat'", "did you mean 'path'"),
+            )
+        ),
+        *(
+            (
+                f"models:\n  m: {{repository: {name}}}",
+                2,
+                "models.m.repository",
+                f"'{name}' is no repository",
+                f"a folder is named so: `{{path: {name}}}`",
+            )
+            for name in (
+                "./models/mine",
+                "/models/mine",
+                "mine",
+                "a/b/c",
+                "a/b--c",
+                "a/b-",
+                "a/b.git",
             )
         ),
         (f"translate: {{deu: a/b}}\n{MODELS}", 1, "translate", "nothing here recognises 'deu'", ""),

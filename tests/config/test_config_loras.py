@@ -49,6 +49,13 @@ def test_what_is_said_goes_over_the_built_in_ones() -> None:
     [
         ("{}", "", "give exactly one of repository and path", ""),
         ("{path: x, repository: a/b}", "", "give exactly one of repository and path", ""),
+        ("{path: x, revision: v1}", "", "revision is a commit of a repository", "leave it out"),
+        (
+            "{repository: loras, weight_name: x.safetensors}",
+            ".repository",
+            "'loras' is no",
+            "path:",
+        ),
         ("{repository: a/b}", "", "weight_name is missing", "name the file"),
         ("{repository: a/b, weight_name: x.bin}", "", "no safetensors file", "can run code"),
         ("{path: 5}", ".path", "must be the path of a file or a folder", ""),

@@ -24,8 +24,10 @@ from reeldrop.config.values import (
     LoraWeight,
     LoraWeights,
     Refused,
+    Repository,
     Switch,
     Value,
+    require_repository,
     whole_or,
 )
 from reeldrop.render.checkpoint import SAFETENSORS
@@ -89,7 +91,7 @@ class Lora(BaseModel):
 
     model_config = STRICT
 
-    repository: str | None = None
+    repository: Repository | None = None
     path: FileOrFolder | None = None
     revision: str | None = None
     weight_name: str | None = None
@@ -102,6 +104,7 @@ class Lora(BaseModel):
     def _consistent(self) -> Lora:
         if (self.repository is None) == (self.path is None):
             raise ValueError("give exactly one of repository and path")
+        require_repository(self.revision, self.repository)
         if self.repository is not None and self.weight_name is None:
             raise Refused("weight_name is missing", "name the file in the repository")
         if self.weight_name is not None and not self.weight_name.endswith(SAFETENSORS):
@@ -140,7 +143,7 @@ class Profile(BaseModel):
     model_config = STRICT
 
     base: str | None = None
-    repository: str | None = None
+    repository: Repository | None = None
     path: Folder | None = None
     bundled: bool = False
     pipeline: str | None = None

@@ -119,6 +119,27 @@ def _lora_name(name: str) -> str:
     return name
 
 
+_REPOSITORY_PART = r"\w(?:[\w.-]{0,94}\w)?"
+_REPOSITORY = re.compile(
+    rf"(?!.*(?:--|\.\.))(?!.*\.git$){_REPOSITORY_PART}/{_REPOSITORY_PART}", re.ASCII
+)
+"""What the hub accepts."""
+
+
+def repository(name: str) -> str:
+    """Accept the name of a repository."""
+    if not _REPOSITORY.fullmatch(name):
+        problem = f"'{name}' is no repository, such as somebody/something"
+        raise Refused(problem, f"a folder is named so: `{{path: {name}}}`")
+    return name
+
+
+def require_repository(revision: str | None, name: str | None) -> None:
+    """Raise ValueError if there is a revision, but no repository that it is of."""
+    if revision is not None and name is None:
+        raise Refused("revision is a commit of a repository, and path has none", "leave it out")
+
+
 def _hours(hours: object) -> object:
     """Accept two times of a day."""
     if not isinstance(hours, str):
@@ -177,6 +198,7 @@ Compile = Annotated[Literal["auto", "off", "whole", "blocks"], pydantic.BeforeVa
 BatchSize = Annotated[
     Annotated[int, Field(ge=1, le=64)] | None, pydantic.BeforeValidator(_none_if_auto)
 ]
+Repository = Annotated[str, pydantic.AfterValidator(repository)]
 LoraName = Annotated[str, pydantic.AfterValidator(_lora_name)]
 LoraWeight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 LoraWeights = Annotated[list[LoraWeight], pydantic.BeforeValidator(_weights)]

@@ -10,7 +10,18 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, Field
 
-from reeldrop.config.values import STRICT, File, Folder, Hours, Language, Refused, whole_or
+from reeldrop.config.values import (
+    STRICT,
+    File,
+    Folder,
+    Hours,
+    Language,
+    Refused,
+    Repository,
+    repository,
+    require_repository,
+    whole_or,
+)
 from reeldrop.translation import detection
 
 Kind = Literal["video", "job", "failed", "idle", "trouble", "down"]
@@ -101,23 +112,12 @@ class MetricsPlaces(BaseModel):
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
 
 
-_REPOSITORY = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w[\w.-]*", re.ASCII)
-"""What the hub accepts."""
-
-
-def _repository(name: str) -> str:
-    if not _REPOSITORY.fullmatch(name):
-        problem = f"'{name}' is no repository, such as Helsinki-NLP/opus-mt-zh-en"
-        raise Refused(problem, f"a folder is named so: `{{path: {name}}}`")
-    return name
-
-
 class Translator(BaseModel):
     """Where a translator into English comes from: a repository of the hub, or a folder."""
 
     model_config = STRICT
 
-    repository: str | None = None
+    repository: Repository | None = None
     path: Folder | None = None
     revision: str | None = None
 
@@ -126,17 +126,13 @@ class Translator(BaseModel):
     def _from_a_name(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        return {"repository": _repository(value)}
-
-    @pydantic.field_validator("repository")
-    @classmethod
-    def _is_a_repository(cls, value: str | None) -> str | None:
-        return None if value is None else _repository(value)
+        return {"repository": repository(value)}
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Translator:
         if (self.repository is None) == (self.path is None):
             raise ValueError("give exactly one of repository and path")
+        require_repository(self.revision, self.repository)
         return self
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from pathlib import Path
 
 import diffusers
 import pytest
 from diffusers.pipelines.ltx2.utils import DEFAULT_NEGATIVE_PROMPT
+from harness.rules import CAPABILITIES, RULES
 from reeldrop.base.errors import ConfigError
 from reeldrop.config import builtin, config, profiles
 from reeldrop.config.config import Config
@@ -248,3 +250,14 @@ def test_a_model_that_is_no_name_is_a_mistake() -> None:
 def test_a_profile_that_was_taken_away_has_no_size() -> None:
     """A file that names it may still wait after a reload."""
     assert 0 == profiles.Sizes(parsed("model: bundled")).of("mochi")
+
+
+def test_the_warm_up_has_two_steps_if_a_step_is_a_setting() -> None:
+    """Others render in stages, and their call would refuse a number of steps."""
+    assert RULES["tiny"] is not None
+    assert "num_inference_steps" not in dict(profiles.warm_up(RULES["tiny"]).arguments)
+    steps = {**CAPABILITIES.settings, "num_inference_steps": int}
+    defaults = {**CAPABILITIES.defaults, "num_inference_steps": 50}
+    able = dataclasses.replace(CAPABILITIES, settings=steps, defaults=defaults)
+    found = profiles.warm_up(dataclasses.replace(RULES["tiny"], capabilities=able))
+    assert 2 == found.argument("num_inference_steps")

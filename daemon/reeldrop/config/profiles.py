@@ -279,11 +279,12 @@ def to_tune(
 
 
 def warm_up(found: ModelRules) -> Prompt:
-    """Return the prompt that warms a profile up: its defaults, in two steps.
+    """Return the prompt that warms a profile up: its defaults, in two steps if it has steps.
 
     Raises:
         SettingsRefused: the defaults can't be rendered.
     """
     full = sample(found)
-    arguments = {**dict(full.arguments), "num_inference_steps": 2}
+    fewer = {"num_inference_steps": 2} if "num_inference_steps" in found.keys else {}
+    arguments = {**dict(full.arguments), **fewer}
     return dataclasses.replace(full, arguments=tuple(arguments.items()))

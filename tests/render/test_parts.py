@@ -7,6 +7,7 @@ import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import accelerate
 import diffusers
 import numpy as np
 import pytest
@@ -281,6 +282,24 @@ def test_quantized_weights(wan_pipeline: Path) -> None:
         difference = abs(frames(loaded).astype(int) - plain.astype(int))
         assert 0 < difference.max()
         assert difference.mean() < 8
+
+
+@pytest.mark.parametrize("kind", ["int8", "float8"])
+def test_quantized_weights_are_moved_in_the_middle_of_a_render(
+    kind: str, wan_pipeline: Path
+) -> None:
+    """By model offload for each call, and by sequential offload layer by layer."""
+    loaded = load(wan_pipeline, dtype="bfloat16", quantization=kind)
+    expected = frames(loaded)
+    moved = dataclasses.replace(loaded, placement="model_offload")
+    transformer, seen = moved.pipe.transformer, list[str]()
+    transformer.register_forward_pre_hook(
+        lambda *_: seen.append(str(transformer.proj_out.weight.to("meta").device))
+    )
+    assert (frames(moved) == expected).all()
+    assert {"meta"} == set(seen)
+    accelerate.cpu_offload(transformer, torch.device("cpu"))
+    assert (frames(dataclasses.replace(moved, placement="sequential_offload")) == expected).all()
 
 
 def test_the_size_of_a_model_follows_from_the_dtype_of_each_part(wan_pipeline: Path) -> None:

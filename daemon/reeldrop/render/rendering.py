@@ -53,7 +53,16 @@ def render(
     return with_sound(loaded, prompts, on_step, decodes_in_parts=decodes_in_parts).frames
 
 
-@torch.inference_mode()
+def without_gradients(loaded: LoadedPipeline) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which a pipeline computes no gradients.
+
+    Not the inference mode where quantized weights are moved during renders: in it, those of torchao
+    can't be.
+    """
+    is_moved = loaded.placement not in ("cpu", "cuda") and loaded.source.quantization is not None
+    return torch.no_grad() if is_moved else torch.inference_mode()
+
+
 def with_sound(
     loaded: LoadedPipeline,
     prompts: tuple[Prompt, ...],
@@ -74,17 +83,17 @@ def with_sound(
             the frames; or a picture can't be used.
     """
     pipe, ranks = loaded.pipe, loaded.ranks
-    with contextlib.nullcontext() if ranks is None else ranks.rendering(pipe, prompts):
-        output = _output(loaded, prompts, on_step, "pt", decodes_in_parts, preview)
-    _check_as_asked(pipe, prompts, output.frames)
-    sounds, not_kept = sound.of_output(pipe, output, prompts)
-    frames = tuple(map(_checked_frames, output.frames))
+    with without_gradients(loaded):
+        with contextlib.nullcontext() if ranks is None else ranks.rendering(pipe, prompts):
+            output = _output(loaded, prompts, on_step, "pt", decodes_in_parts, preview)
+        _check_as_asked(pipe, prompts, output.frames)
+        sounds, not_kept = sound.of_output(pipe, output, prompts)
+        frames = tuple(map(_checked_frames, output.frames))
     if preview is not None:
         preview.learn(frames[0])
     return Footage(frames, sounds, not_kept)
 
 
-@torch.inference_mode()
 def follow(
     loaded: LoadedPipeline,
     prompts: tuple[Prompt, ...],
@@ -95,7 +104,8 @@ def follow(
 
     They are called before and after each call of a denoiser; an error of the first ends the render.
     """
-    with split.around_each_call(loaded.pipe, await_call, end_call):
+    around = split.around_each_call(loaded.pipe, await_call, end_call)
+    with without_gradients(loaded), around:
         _output(loaded, prompts, lambda _step: None, "latent")
 
 

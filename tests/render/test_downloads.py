@@ -130,6 +130,17 @@ def test_only_what_is_needed_is_downloaded(place: Place) -> None:
     assert [] == place.hub.ranges
 
 
+def test_a_damaged_list_of_parts_is_downloaded_again(place: Place) -> None:
+    """As after a power cut; until then, the model counts as missing."""
+    index = downloads.fetch(place.wanted) / "model_index.json"
+    for damage in ("", "[]"):
+        index.resolve().write_text(damage)
+        assert hub_cache.complete(place.wanted) is None
+        assert hub_cache.seems_there(place.wanted) is None
+        downloads.fetch(place.wanted)
+        assert INDEX == json.loads(index.read_text())
+
+
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(place: Place) -> None:
     """Bytes that arrived are not sent again, in this process or the next."""
     place.hub.cut_after = 15 << 20

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import glob
 import hashlib
 import logging
@@ -179,8 +180,7 @@ def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
         problem = f"{wanted.location} is no diffusers pipeline: it has no {checkpoint.INDEX}"
         remedy = "many models have a second repository for diffusers, mostly with that in its name"
         raise ConfigError(Mistake(problem, remedy, key=f"models.{wanted.name}.repository"))
-    file = hub.hf_hub_download(wanted.location, checkpoint.INDEX, revision=commit)
-    index = hub_cache.read_index(file)
+    index = _index(wanted, commit)
     check(index)
     pickled = checkpoint.without_safetensors(files, index)
     if pickled:
@@ -188,6 +188,15 @@ def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
         remedy = "convert a copy with diffusers' save_pretrained, and give its folder as `path`"
         raise ConfigError(Mistake(problem, remedy, key=f"models.{wanted.name}.repository"))
     return _plan_of(wanted, commit, files, checkpoint.needed(files, index, wanted.variant))
+
+
+def _index(wanted: Wanted, commit: str) -> dict[str, Any]:
+    """Return the content of model_index.json; a damaged one is downloaded again."""
+    get = functools.partial(hub.hf_hub_download, wanted.location, checkpoint.INDEX, revision=commit)
+    try:
+        return hub_cache.read_index(get())
+    except ValueError:
+        return hub_cache.read_index(get(force_download=True))
 
 
 def _plan_of(

@@ -59,7 +59,10 @@ def seems_there(wanted: Wanted) -> Path | None:
     index = hub.try_to_load_from_cache(wanted.location, checkpoint.INDEX, revision=revision)
     if not isinstance(index, str):
         return None
-    folder, parts = Path(index).parent, read_index(index)
+    try:
+        folder, parts = Path(index).parent, read_index(index)
+    except (OSError, ValueError):
+        return None
     names = [str(file.relative_to(folder)) for file in folder.glob("*/*") if file.is_file()]
     has_folders = all((folder / part).is_dir() for part in checkpoint.parts(parts))
     lacks_weights = checkpoint.without_weights(names, parts, wanted.variant)
@@ -79,6 +82,12 @@ def commit_of(path: Path) -> str | None:
 
 
 def read_index(index: str) -> dict[str, Any]:
-    """Return the content of the model_index.json at a path."""
-    found: dict[str, Any] = json.loads(Path(index).read_text(encoding="utf-8"))
+    """Return the content of the model_index.json at a path.
+
+    Raises:
+        ValueError: it is damaged, as after a power cut.
+    """
+    found = json.loads(Path(index).read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{index} is no list of parts")
     return found

@@ -23,9 +23,9 @@ def reset_peak_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def peak_memory_mib() -> int:
+def peak_memory_mib(loaded: LoadedPipeline) -> int:
     """Return the peak memory of the device since the reset; on a CPU, that of this process."""
-    if devices.cuda_is_available():
+    if loaded.placement != "cpu":
         return torch.cuda.max_memory_allocated() >> 20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
@@ -39,7 +39,7 @@ def how_many_fit(loaded: LoadedPipeline, prompts: Sequence[Prompt]) -> int:
     rendered = len(prompts)
     if loaded.renders_alone(prompts[0]):
         return 1
-    if not (devices.cuda_is_available() and torch.cuda.max_memory_allocated()):
+    if loaded.placement == "cpu" or not torch.cuda.max_memory_allocated():
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         return memory.how_many_fit(memory.available_bytes(), taken / rendered)
     resident, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()

@@ -30,7 +30,7 @@ def records(
             dtype=loaded.dtype,
             versions=pipeline.versions(),
             seconds=seconds,
-            peak_memory_mib=measure.peak_memory_mib(),
+            peak_memory_mib=measure.peak_memory_mib(loaded),
             batch_size=len(prompts),
             ignored=unread.of_texts(loaded, prompt),
             speed=tuple(loaded.fast_path.used),

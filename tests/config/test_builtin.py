@@ -252,6 +252,17 @@ def test_a_profile_that_was_taken_away_has_no_size() -> None:
     assert 0 == profiles.Sizes(parsed("model: bundled")).of("mochi")
 
 
+def test_the_dtype_of_a_part_leaves_the_others_as_they_are() -> None:
+    """Also if the profile below names one for all of them; one for all replaces all."""
+    found = profile("models: {cogvideox-2b: {native_dtype: {vae: float32}}}", "cogvideox-2b")
+    assert {"default": "float16", "vae": "float32"} == found.native_dtype
+    base = (
+        "models: {a: {path: x, dtype: {default: float16, vae: float32}}, b: {base: a, dtype: %s}}"
+    )
+    assert {"default": "bfloat16"} == profile(base % "bfloat16", "b").dtype
+    assert {"default": "float16", "vae": "bfloat16"} == profile(base % "{vae: bfloat16}", "b").dtype
+
+
 def test_the_warm_up_has_two_steps_if_a_step_is_a_setting() -> None:
     """Others render in stages, and their call would refuse a number of steps."""
     assert RULES["tiny"] is not None

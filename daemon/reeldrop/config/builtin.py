@@ -24,6 +24,9 @@ _SOURCES = ("repository", "path", "bundled")
 _OF_A_SOURCE = ("revision", "about", "weight_name")
 """The values that describe the source of a model or a LoRA, and do not apply to another one."""
 
+_DTYPES = ("dtype", "native_dtype")
+"""The values for all parts if they are a name, else by part."""
+
 Fault = tuple[list[Any], str, str]
 """A key's location in config.yaml, the problem, and the remedy."""
 
@@ -162,6 +165,8 @@ def _with_named_scheduler(given: Mapping[str, Any]) -> Mapping[str, Any]:
 def _merge(below: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(_with_named_scheduler(below))
     for key, value in given.items():
+        if key in _DTYPES and isinstance(value, dict) and isinstance(found.get(key), str):
+            found[key] = {"default": found[key]}
         if value is None and key in found:
             del found[key]
         elif isinstance(value, dict) and isinstance(found.get(key), dict):

@@ -32,7 +32,8 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
     """
     is_attended = sys.stdin.isatty()
     process.withstand()
-    check.require_folders(configuration.load(configuration.find(path)))
+    file = configuration.find(path)  # once: it may be away while somebody replaces it
+    check.require_folders(configuration.load(file))
     with progress.bar_of_status(sys.stdout.isatty()) as observe:
         log.to_stdout()
         structlog.get_logger().info("loading_libraries")  # nothing else is logged for seconds
@@ -45,7 +46,7 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
             from reeldrop.service import service  # imports torch: takes seconds
 
         def read() -> tuple[Config, str]:
-            found = configuration.load(configuration.find(path))
+            found = configuration.load(file)
             profiles.signer(found)  # raises, so that a start ends and a reload is refused
             model = found.selected_model(cuda=devices.cuda_is_available())
             if fits.loads_here(found):
@@ -62,9 +63,9 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
             return fleet.OwnRenderer(profiles.sources(found), tell)
 
         def placed(error: FileError) -> FileError:
-            return configuration.placed(error, configuration.find(path))
+            return configuration.placed(error, file)
 
-        with configuration.placing(path):
+        with configuration.placing(file):
             outcome = service.Service(
                 settings.Settings(read, placed),
                 make_fleet,

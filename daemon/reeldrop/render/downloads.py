@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import functools
 import glob
 import hashlib
 import logging
@@ -192,11 +191,17 @@ def _plan(wanted: Wanted, newest: bool, check: Callable[[Any], None]) -> _Plan:
 
 def _index(wanted: Wanted, commit: str) -> dict[str, Any]:
     """Return the content of model_index.json; a damaged one is downloaded again."""
-    get = functools.partial(hub.hf_hub_download, wanted.location, checkpoint.INDEX, revision=commit)
+
+    def read(*, again: bool = False) -> dict[str, Any]:
+        name = checkpoint.INDEX
+        return hub_cache.read_index(
+            hub.hf_hub_download(wanted.location, name, revision=commit, force_download=again)
+        )
+
     try:
-        return hub_cache.read_index(get())
+        return read()
     except ValueError:
-        return hub_cache.read_index(get(force_download=True))
+        return read(again=True)
 
 
 def _plan_of(

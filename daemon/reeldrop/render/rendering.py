@@ -53,7 +53,7 @@ def render(
     return with_sound(loaded, prompts, on_step, decodes_in_parts=decodes_in_parts).frames
 
 
-def without_gradients(loaded: LoadedPipeline) -> contextlib.AbstractContextManager[object]:
+def without_gradients(loaded: LoadedPipeline) -> contextlib.AbstractContextManager[object, None]:
     """Return a context in which a pipeline computes no gradients.
 
     Not the inference mode where quantized weights are moved during renders: in it, those of torchao

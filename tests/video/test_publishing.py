@@ -20,6 +20,8 @@ from reeldrop.base.job import Batch, Job, Member, Prompt, Video
 from reeldrop.store.results import Results, is_published
 from reeldrop.video import remote
 from reeldrop.video.publishing import LANES, Publisher
+from reeldrop.video.signing import Signer, SigningError
+from structlog.testing import capture_logs
 
 JOB = Job("20261128-1", PurePosixPath("poems/a.txt"), Path("/nowhere"), ())
 COUNT = 4
@@ -329,3 +331,21 @@ def test_a_kill_between_videos_that_are_published_at_once_loses_and_doubles_none
         for suffix in (".jpg", ".mp4", ".yaml")
     ]
     assert sorted(names) == place.files()
+
+
+def test_what_is_published_unsigned_is_in_the_log_of_its_job(
+    place: Place, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line for each file, with the job's id."""
+
+    def sign(*_: object) -> None:
+        raise SigningError("it has expired")
+
+    monkeypatch.setattr(Signer, "sign", sign)
+    place.publisher.signer = Signer.__new__(Signer)
+    with capture_logs() as logs:
+        place.publish(1, encoded, "r")
+        assert isinstance(place.answer(), VideoPublished)
+    told = [(one["job_id"], one["number"], one["format"]) for one in logs]
+    assert [(JOB.id, 1, "jpg"), (JOB.id, 1, "mp4")] == sorted(told)
+    assert {("not_signed", "it has expired")} == {(one["event"], one["reason"]) for one in logs}

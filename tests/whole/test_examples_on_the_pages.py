@@ -256,3 +256,19 @@ def commented_settings() -> list[str]:
 def test_commented_settings_of_config_yaml_are_right(text: str) -> None:
     """They are right when somebody removes the `#`."""
     read_setting(text)
+
+
+def test_events_on_the_page_of_operators_are_logged() -> None:
+    """With these fields, by the modules that log an event of their row."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = page.partition("| `EVENT` |")[2].partition("\n\n")[0].splitlines()[2:]
+    modules = [path.read_text() for path in (ROOT / "daemon").rglob("*.py")]
+    assert len(rows) >= 10
+    for row in rows:
+        _, first, _, fields, _ = row.split("|")
+        events = re.findall(r"`(\w+)`", first)
+        found = {event: [text for text in modules if f'"{event}"' in text] for event in events}
+        assert all(found.values()), row
+        texts = "".join(text for those in found.values() for text in those)
+        named = re.findall(r"`(\w+)`", fields)
+        assert [] == [n for n in named if f'"{n}"' not in texts and f"{n}=" not in texts], row

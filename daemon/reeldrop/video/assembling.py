@@ -189,8 +189,8 @@ class Assembler:
             check()
             drawing = Drawing(sheet, sources, labels, check, mark)
             writers = {
-                POSTER_SUFFIX: self._signed(drawing.write_picture, "jpg", models),
-                VIDEO_SUFFIX: self._signed(drawing.write_video, "mp4", models),
+                POSTER_SUFFIX: self._signed(drawing.write_picture, "jpg", making, models),
+                VIDEO_SUFFIX: self._signed(drawing.write_video, "mp4", making, models),
             }
             names.append(sheets.publish(number, writers, check))
         if labels.lacking:
@@ -199,7 +199,7 @@ class Assembler:
             _log.warning("sheets_lack_a_font", job_id=making.job.id, signs=signs, remedy=remedy)
         return names
 
-    def _signed(self, write: Write, kind: str, models: Iterable[str]) -> Write:
+    def _signed(self, write: Write, kind: str, making: _Making, models: Iterable[str]) -> Write:
         """Return a function that writes a file and signs it; if it can't sign, that is logged."""
 
         def write_and_sign(path: Path) -> bool:
@@ -209,7 +209,8 @@ class Assembler:
                 try:
                     self.signer.sign_sheet(path, kind, models)
                 except signing.SigningError as error:
-                    _log.error("not_signed", sheet=path.name, format=kind, reason=str(error))
+                    what = {"job_id": making.job.id, "sheet": path.name, "format": kind}
+                    _log.error("not_signed", **what, reason=str(error))
             return True
 
         return write_and_sign

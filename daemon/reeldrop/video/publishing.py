@@ -105,7 +105,7 @@ class Publisher:
                     sound,
                     mark,
                 )
-            self._sign(path, format, prompt, rendered)
+            self._sign(path, format, job, prompt, rendered)
 
         def published() -> Video:
             self.before(job)
@@ -127,14 +127,15 @@ class Publisher:
         publication = self._executor(self._places[key][1]).submit(published)
         publication.add_done_callback(answer)
 
-    def _sign(self, path: Path, format: str, prompt: Prompt, rendered: Rendered) -> None:
+    def _sign(self, path: Path, format: str, job: Job, prompt: Prompt, rendered: Rendered) -> None:
         """Sign a file; one that can't be signed is published as it is: it was expensive."""
         if self.signer is None or format not in signing.KINDS:
             return
         try:
             self.signer.sign(path, format, prompt, rendered)
         except signing.SigningError as error:
-            _log.error("not_signed", prompt=prompt.prompt, format=format, reason=str(error))
+            what = {"job_id": job.id, "number": prompt.number, "format": format}
+            _log.error("not_signed", **what, reason=str(error))
 
     def _lane(self, renderer: str) -> int:
         """Return the lane of a renderer's videos in hand; without any, that with the fewest."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 from reeldrop.notices.metrics import Metrics
+from reeldrop.render.memory import Fit
 from reeldrop.store.status import RendererNow, State, Status
 
 
@@ -23,6 +24,20 @@ def test_the_file_is_for_everybody(tmp_path: Path) -> None:
         os.umask(before)
     assert 0o644 == file.stat().st_mode & 0o777
     assert 'reeldrop_disk_free_bytes{folder="results"}' in file.read_text()
+
+
+def test_the_first_shortage_is_an_increase(tmp_path: Path) -> None:
+    """For Prometheus only if the counter was there before it: each step has one from the start."""
+    file, metrics = tmp_path / "reeldrop.prom", Metrics({})
+    metrics.write(file)
+    fit, steps = Fit(2, "cuda"), {"other models released"}
+    while fit is not None:
+        frugal = fit.more_frugal()
+        steps.add(fit.step_to(frugal))
+        fit = frugal
+    assert 6 == len(steps)
+    begun = file.read_text()
+    assert [] == [s for s in steps if f'memory_shortages_total{{next="{s}"}} 0.0' not in begun]
 
 
 def test_several_renderers_are_counted_by_what_they_do(tmp_path: Path) -> None:

@@ -53,6 +53,19 @@ def test_what_is_asked_for_is_there(tmp_path: Path) -> None:
     assert set() == names - samples.keys()
 
 
+def test_the_page_lists_all_numbers() -> None:
+    """And no others."""
+    page = (PAGES.parent / "operations.md").read_text()
+    table = page.partition("| metric, after `reeldrop_` |")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    listed = re.findall(r"`(\w+)(?:\{[\w,]+\})?`", " ".join(cells))
+    found = [
+        metric.name.removeprefix("reeldrop_") + "_total" * (metric.type == "counter")
+        for metric in vars(Metrics({}))["_registry"].collect()
+    ]
+    assert sorted(found) == sorted(listed)
+
+
 def status(numbers: Numbers) -> Status:
     """Return a status with numbers."""
     return Status(1, State.IDLE, "m", "2026-01-01T00:00:00+00:00", numbers=numbers)

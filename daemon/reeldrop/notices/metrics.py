@@ -17,6 +17,17 @@ from reeldrop.base import durable
 from reeldrop.notices.happenings import Happening
 from reeldrop.store.status import Numbers, State, Status
 
+_STEPS = (
+    "other models released",
+    "smaller batch",
+    "decoding in parts",
+    "model_offload",
+    "sequential_offload",
+    "given up",
+)
+"""What is done when memory runs out. A counter that appears with its first event has not increased
+for Prometheus: an alert would miss that event."""
+
 _SECONDS = (0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600)
 
 
@@ -96,6 +107,8 @@ class Metrics:
         )
         for reason in ("normal", "error", "killed", "memory", "machine"):
             self._restarts.labels(reason)
+        for step in _STEPS:
+            self._shortages.labels(step)
         self._last: Numbers | None = None
         self._videos = Counter("reeldrop_videos", "Videos.", ["model"], registry=registry)
         self._jobs = Counter("reeldrop_jobs", "Prompt files that ended.", registry=registry)

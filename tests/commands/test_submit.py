@@ -138,13 +138,14 @@ def test_what_has_no_effect_is_said_at_once(known: Site) -> None:
 
 
 def test_defaults_of_the_inbox_count(known: Site) -> None:
-    """A mistake there is reported with its file and line."""
+    """A mistake there is reported with its file and line; the video is where they put it."""
     defaults = known.drop("_defaults.yaml", "num_frames: 99\n")
     refused = known.command("submit", "a horse")
     assert (2, True) == (refused.returncode, "_defaults.yaml, line 1" in refused.stderr)
-    defaults.write_text("num_frames: 8\n")
+    defaults.write_text("num_frames: 8\nformat: [gif, mp4]\n")
     taken = known.command("submit", "a horse")
     assert (0, "") == (taken.returncode, taken.stderr)
+    assert taken.stdout.endswith("will be " + str(known.results / "a_horse/a_horse.gif\n"))
     for file in known.inbox.iterdir():
         file.unlink()
 

@@ -72,14 +72,15 @@ def submit_prompt(
     Raises:
         WrongUsage: the daemon would refuse the prompt or its settings.
     """
-    count = None
+    found: tuple[Prompt, ...] | None = None
     if checks:
         named = submitted_pictures.names(_CHECKED, pictures)
         found = _checked(config, prompt, {**settings, **named})
-        count = None if found is None else len(found)
         for note in dict.fromkeys(note for one in found or () for note in one.notes):
             output.note(typed.in_words(note))
-    order = write_order(config, prompt, settings, pictures)
+    count = len(found) if found else None
+    formats: tuple[str, ...] = found[0].formats if found else ()
+    order = write_order(config, prompt, settings, pictures, formats)
     is_sweep = not settings.keys().isdisjoint(SWEEPS)  # what its first video shows may be drawn
     place = order.video.parent if is_sweep else order.video
     if not as_json:
@@ -209,8 +210,11 @@ def write_order(
     prompt: str,
     settings: Mapping[str, object],
     pictures: Pictures = MappingProxyType({}),
+    formats: Sequence[str] = (),
 ) -> Order:
     """Write a prompt file into the inbox atomically, under an unused name, after its pictures.
+
+    formats: of its videos; empty if it is not known what the settings leave to defaults
 
     Raises:
         Unavailable: there is no inbox.
@@ -228,8 +232,8 @@ def write_order(
         except FileExistsError:
             continue
         temporaries.remove_left(config.inbox, prompt_file)
-        formats = settings.get("format", "mp4")
-        suffix = formats[0] if isinstance(formats, list) and formats else formats
+        given = formats or settings.get("format", "mp4")
+        suffix = given[0] if isinstance(given, list | tuple) and given else given
         video = results.folder_for(source) / f"{results.video_name(source, prompt)}.{suffix}"
         return Order(source, prompt_file, video)
     raise AssertionError("free_names never ends")

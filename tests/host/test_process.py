@@ -235,7 +235,7 @@ def test_who_tunes_is_told(site: Site) -> None:
 
 
 def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:
-    """`reload` signals neither a tuner nor a process in another container."""
+    """`reload` signals neither a tuner nor a process in another container, nor guesses one."""
     settings = config.load(site.folder / "config.yaml")
     spool = Spool(settings.spool, settings.inbox, settings.failed)
     settings.spool.mkdir()
@@ -251,6 +251,9 @@ def test_no_signal_is_sent_to_who_is_no_daemon(site: Site) -> None:
             ask_daemon(settings)
         (settings.spool / "lock").write_text("4711\n")
         assert Holder(4711, "daemon", is_here=True) == spool.lock.holder()
+        (settings.spool / "lock").write_text("")  # as for others than its owner
+        with pytest.raises(PermissionError, match="only its own user and root"):
+            ask_daemon(settings)
 
 
 def test_the_collector_rests_only_while_libraries_are_imported() -> None:

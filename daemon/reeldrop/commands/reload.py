@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -26,10 +27,15 @@ def ask_daemon(config: Config) -> str:
 
     Raises:
         Unavailable: no daemon works on this spool, it is on another machine, or doesn't answer.
+        PermissionError: only the daemon's own user can read which process it is.
     """
-    holder = folders.spool_of(config).lock.holder()
+    lock = folders.spool_of(config).lock
+    holder = lock.holder()
     file = config.spool / status.FILE_NAME
     before = status.read(file)
+    if holder is None and lock.is_held():
+        reason = "only its own user and root can ask the daemon that works here"
+        raise PermissionError(errno.EACCES, reason, str(config.spool))
     if holder is None:
         problem = f"no daemon is at work on {config.spool}"
         raise Unavailable(Mistake(problem, "start it; if `spool:` was changed, restart it"))

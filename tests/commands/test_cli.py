@@ -24,7 +24,7 @@ from harness.processes import DEADLINE_SECONDS, await_that, run, start
 from harness.site import Daemon, Hold, Site, make_site
 from harness.zygote import REELDROP
 from reeldrop.base import durations, strict_yaml, yaml_text
-from reeldrop.commands import cli, output, progress, submit
+from reeldrop.commands import cli, folders, output, progress, submit
 from reeldrop.commands.models import Listed
 from reeldrop.commands.moved import Moved, report
 from reeldrop.commands.rows import Row
@@ -33,7 +33,17 @@ from reeldrop.commands.verify import Verdict
 from reeldrop.config import config
 from reeldrop.intake import ignored
 from reeldrop.store.history import Failure, PastVideo
-from reeldrop.store.status import Model, Numbers, RendererNow, Rendering, State, Status, Waiting
+from reeldrop.store.status import (
+    FILE_NAME,
+    Model,
+    Numbers,
+    RendererNow,
+    Rendering,
+    State,
+    Status,
+    Waiting,
+    write,
+)
 from rich.cells import cell_len
 
 
@@ -383,6 +393,27 @@ def test_status_after_a_daemon_was_killed(site: Site, daemon: Callable[..., Daem
     )
     assert "rendering slow.yaml 1/1" in shown
     assert ("not running", 0) == (status(site)["state"], status(site)["pid"])
+
+
+def test_status_after_a_daemon_has_ended_because_of_an_error(site: Site) -> None:
+    """It says which; of one that somebody has stopped, it says no more."""
+    settings = config.load(site.folder / "config.yaml")
+    stopped, said = Status(7, State.STOPPED, "tiny", "2026-01-01T00:00:00+00:00"), []
+    settings.spool.mkdir()
+    for reason in ("", "the device is broken"):
+        write(site.spool / FILE_NAME, dataclasses.replace(stopped, reason=reason))
+        said.append(current(settings).said())
+    because = "not running: it ended because of an error: the device is broken"
+    assert ["not running", because] == said
+
+
+def test_status_of_a_daemon_whose_report_can_not_be_read(site: Site) -> None:
+    """Nobody is told that it does not run."""
+    settings = config.load(site.folder / "config.yaml")
+    with folders.spool_of(settings).lock.held():
+        now = current(settings)
+    assert State.UNKNOWN == now.state
+    assert "a daemon is at work" in now.said()
 
 
 def test_status_of_a_daemon_that_does_not_report(site: Site, daemon: Callable[..., Daemon]) -> None:

@@ -21,7 +21,7 @@ from reeldrop.notices.happenings import Happening
 from reeldrop.notices.parcels import NotDelivered, Parcel
 from reeldrop.notices.receivers import Program, Service
 from reeldrop.notices.states import PATIENCE_SECONDS, States
-from reeldrop.store.status import Rendering, State, Status
+from reeldrop.store.status import Numbers, Rendering, State, Status
 from structlog.testing import capture_logs
 
 FACTS = {
@@ -282,6 +282,19 @@ def test_the_end_of_all_work_is_told_once() -> None:
     assert [] == kinds(states, 5, status(waiting_count=1))
 
 
+def test_work_that_no_look_has_seen_ends_too() -> None:
+    """Between two looks, a short file is rendered whole: only the numbers tell it."""
+    states = States()
+    before = status(numbers=Numbers("a", busy_seconds=7.0))
+    assert [] == kinds(states, 0, before)
+    assert [] == kinds(states, 1, before)
+    assert ["idle"] == kinds(states, 2, status(numbers=Numbers("a", busy_seconds=8.5)))
+    assert [] == kinds(states, 3, status(numbers=Numbers("b")))  # a start
+    waiting = status(waiting_count=1, numbers=Numbers("b", busy_seconds=0.5))
+    assert [] == kinds(states, 4, waiting)
+    assert ["idle"] == kinds(states, 5, status(numbers=waiting.numbers))
+
+
 def test_a_trouble_is_told_when_it_stays() -> None:
     """With its reason, and by the same id at the next look: the record tells it once."""
     states = States()
@@ -316,3 +329,29 @@ def test_a_service_that_is_gone_is_told() -> None:
         found += states.look(status(), is_running=False, now=PATIENCE_SECONDS)
     assert ["down", "down"] == [one.kind for one in found]
     assert found[0].id == found[1].id
+
+
+def test_a_service_that_ends_because_of_an_error_is_told() -> None:
+    """Nobody has stopped it: its last report has the reason."""
+    states, ended = States(), status(State.STOPPED, reason="line 3 of config.yaml is wrong")
+    assert [] == kinds(states, 0, ended, is_running=False)
+    [told] = states.look(ended, is_running=False, now=PATIENCE_SECONDS)
+    expected = ("down", "stopped: line 3 of config.yaml is wrong")
+    assert expected == (told.kind, told.facts["reason"])
+
+
+def test_a_service_that_ends_at_each_start_is_told_once() -> None:
+    """It is down until it is ready: each start has another report, and none lasts a minute."""
+    states, found = States(), []
+    for number in range(20):
+        at = {"updated": f"2026-01-01T00:00:{number:02}+00:00"}
+        ended = replace(status(State.STOPPED, reason="no memory"), **at)
+        for second in (0, 5):
+            found += states.look(ended, is_running=False, now=20 * number + second)
+        for second, state in ((10, State.STOPPED), (12, State.LOADING), (15, State.WARMING_UP)):
+            now = replace(status(state, reason="m"), **at)
+            assert [] == kinds(states, 20 * number + second, now)
+    assert {"down"} == {one.kind for one in found}
+    assert 1 == len({one.id for one in found})
+    assert [] == kinds(states, 400, status())
+    assert [] == kinds(states, 401, ended, is_running=False)

@@ -219,4 +219,5 @@ def test_who_has_stopped_renders_nothing(tmp_path: Path) -> None:
         run.work()
     assert any(status.rendering for status in told)
     assert (State.STOPPED, None) == (told[-1].state, told[-1].rendering)
+    assert "the device is broken" == told[-1].reason
     run.stages.jobs.opened.put_down()

@@ -75,28 +75,38 @@ def _print_waiting(now: Status) -> None:
 def current(config: Config) -> Status:
     """Return the daemon's status; without a daemon, one with what waits in the folders."""
     found = reports.read(config.spool / reports.FILE_NAME)
-    if found is not None and folders.is_at_work(config):
-        return found
+    if folders.is_at_work(config):
+        return found or unread(config)
     holder = folders.spool_of(config).lock.holder()
     tunes = holder is not None and holder.role == TUNER
     reason = folders.problem_of_inbox(config)
+    if not reason and found is not None and found.state == State.STOPPED and found.reason:
+        reason = f"it ended because of an error: {found.reason}"
     if tunes and holder is not None:
         reason = f"process {holder.pid} has the spool until it is done"
     inbox = folders.scanned_inbox(config)
     waiting = _waiting_without_daemon(config, inbox)
     unrecognised = _shown(inbox.strays())
-    return Status(
-        pid=0,
-        state=State.TUNING if tunes else State.NOT_RUNNING,
-        reason=reason,
-        model=config.model,
-        updated=datetime.now(UTC).isoformat(timespec="seconds"),
+    return dataclasses.replace(
+        bare(config, State.TUNING if tunes else State.NOT_RUNNING, reason),
         waiting=tuple(waiting[: reports.MAX_WAITING]),
         waiting_count=len(waiting),
         unrecognised=tuple(unrecognised[: reports.MAX_WAITING]),
         unrecognised_count=len(unrecognised),
         waiting_seconds=_seconds_in_inbox(inbox),
     )
+
+
+def unread(config: Config) -> Status:
+    """Return the status of a daemon without a report that can be read."""
+    reason = f"a daemon is at work, but has no report in {config.spool} that can be read"
+    return bare(config, State.UNKNOWN, reason)
+
+
+def bare(config: Config, state: State, reason: str) -> Status:
+    """Return a status of which only the state is known."""
+    updated = datetime.now(UTC).isoformat(timespec="seconds")
+    return Status(0, state, config.model, updated, reason=reason)
 
 
 def doubts(config: Config, found: Status | None) -> str:

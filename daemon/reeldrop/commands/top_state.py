@@ -10,7 +10,6 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -156,15 +155,9 @@ class Looker:
         """Return the state."""
         config, report, sought = self._config, self._daemons_report(), self.sought
         is_at_work = folders.is_at_work(config)
-        if report is None and is_at_work:
-            reason = f"a daemon is at work, but its report in {config.spool} can't be read"
-            status = _status(config, State.UNKNOWN, reason)
-        elif report is not None and is_at_work:
-            status = report
-        else:
-            status = self._without_daemon()
+        its_own = report or shown_status.unread(config)
         return Seen(
-            status,
+            its_own if is_at_work else self._without_daemon(),
             shown_status.doubts(config, report),
             self._failures.value(),
             _free_bytes(config),
@@ -194,18 +187,13 @@ class Looker:
             return self._folders.value()
         except OSError as error:
             reason = f"{error.filename} can't be read: {error.strerror}"
-            return _status(self._config, State.NOT_RUNNING, reason)
+            return shown_status.bare(self._config, State.NOT_RUNNING, reason)
 
     def _found(self, sought: str) -> tuple[str, ...]:
         if not sought:
             return ()
         names = (name for name in self._inbox.value() if sought.casefold() in name.casefold())
         return tuple(name for name, _ in zip(names, range(MAX_LISTED + 1), strict=False))
-
-
-def _status(config: Config, state: State, reason: str) -> Status:
-    updated = datetime.now(UTC).isoformat(timespec="seconds")
-    return Status(0, state, config.model, updated, reason=reason)
 
 
 def _names(inbox: Inbox) -> tuple[str, ...]:

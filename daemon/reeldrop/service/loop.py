@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import NoReturn
 import structlog
 
 from reeldrop.base.errors import Mistake
+from reeldrop.base.escaping import short
 from reeldrop.base.events import Event, Reload, Stop, Wake
 from reeldrop.host import ending
 from reeldrop.schedule import turns
@@ -38,6 +40,9 @@ OPEN_SECONDS = 0.1
 
 PAUSE_FACTOR = 20.0
 """How much longer than a look for requests to cancel the pause after it is at most."""
+
+MAX_REASON = 500
+"""Upper bound on the characters of an error in the last status: a library may say pages."""
 
 _log = structlog.get_logger()
 
@@ -82,7 +87,7 @@ class Loop:
             self._phase.is_stopping = True  # also if a drain ends with jobs held up
             self._note_what_is_left()
         finally:
-            self._end()
+            self._end(sys.exception())
 
     def _is_over(self) -> bool:
         stages = self._stages
@@ -128,7 +133,7 @@ class Loop:
         elif trouble := self._stages.jobs.trouble() or intake.claims.trouble():
             self.drained_early = Mistake(f"held up: {trouble}", "restart when it is repaired")
 
-    def _end(self) -> None:
+    def _end(self, error: BaseException | None) -> None:
         self._reporter.stopping()
         self._stages.close()
         if self._phase.is_stopping:
@@ -136,7 +141,9 @@ class Loop:
             self._stages.jobs.opened.put_down()
         outcome = self.outcome
         outcome.failed_jobs += self._stages.intake.blocked() + self._stages.jobs.spooled.postponed()
-        self._reporter.report_the_end(time.monotonic())
+        said = " ".join(str(error or "").split())
+        why = "" if error is None else short(said, MAX_REASON) or type(error).__name__
+        self._reporter.report_the_end(time.monotonic(), why)
         _log.info("stopped", videos=outcome.videos, failed_jobs=outcome.failed_jobs)
 
     # Events

@@ -81,9 +81,9 @@ class Reporter:
         """Tell the status."""
         self._tell(now, *self._state())
 
-    def report_the_end(self, now: float) -> None:
-        """Tell that the daemon has stopped."""
-        self._tell(now, State.STOPPED, "")
+    def report_the_end(self, now: float, why: str) -> None:
+        """Tell that the daemon has stopped; with the error, if nobody has asked for that."""
+        self._tell(now, State.STOPPED, why)
         self._page.close()
 
     def show(self, video: Video) -> None:

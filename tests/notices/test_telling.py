@@ -16,7 +16,10 @@ from harness.message_receiver import MessageReceiver, receiving
 from harness.notices import Place
 from harness.processes import await_that, run, start
 from harness.zygote import REELDROP
-from reeldrop.commands.notify import pause
+from reeldrop.commands.notify import Teller, pause
+from reeldrop.config import config
+from reeldrop.notices.deliveries import Delivery
+from reeldrop.notices.record import Record
 
 VIDEOS = 32
 KILLS = 8
@@ -166,6 +169,30 @@ def test_what_is_there_before_the_first_start_is_not_told(
     server.await_titles("new")
 
 
+def test_an_address_may_get_kinds_of_events_in_different_manners(tmp_path: Path) -> None:
+    """Such as videos by day, and trouble at once: what each was told outlives long records."""
+    (tmp_path / "config.yaml").write_text(
+        "notify:\n"
+        "- {url: 'json://localhost', on: [video], quiet: '22:00-07:00'}\n"
+        "- {url: 'json://localhost', on: [failed]}\n"
+    )
+    settings, state = config.load(tmp_path / "config.yaml"), tmp_path / "state"
+    settings.spool.mkdir()
+    told = [[(f"{kind} {number}", 9.0) for number in range(1500)] for kind in ("video", "failed")]
+    for delivery, ids in zip(deliveries_of(Teller(settings, state, 1.0)), told, strict=True):
+        delivery.record.finish(ids)
+    [file] = state.glob("*.jsonl")
+    record = Record(file, 10.0)
+    assert all(record.is_told(*one) for ids in told for one in ids)
+
+
+def deliveries_of(teller: Teller) -> list[Delivery]:
+    """Return the deliveries of a teller, after their end."""
+    found: list[Delivery] = vars(teller)["_deliveries"]
+    assert teller.end(5)
+    return found
+
+
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
@@ -176,6 +203,7 @@ def test_what_is_there_before_the_first_start_is_not_told(
         (("notify: [{url: 'json://x', quiet: 22-7}]",), "two times of a day"),
         (("notify: [{url: 'json://x', title: {video: '{seconds:.1f}'}}]",), "can't be filled"),
         (("notify: [{url: 'json://x, json://y'}]",), "several"),
+        (("notify: [{url: 'json://x'}, {url: 'json://x', on: [idle, down]}]",), "'down' in on"),
     ],
 )
 def test_what_is_wrong_in_config_is_said(

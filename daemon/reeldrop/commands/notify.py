@@ -97,9 +97,10 @@ class Teller:
         self._metrics = _metrics(config)
         self._deliveries = []
         self.names = []
+        records: dict[str, Record] = {}  # the same address may have several manners
         for receiver, manners in _receivers(config):
             key = hashlib.sha256(receiver.key.encode()).hexdigest()[:16]
-            record = Record(state / f"{key}.jsonl", now)
+            record = records[key] = records.get(key) or Record(state / f"{key}.jsonl", now)
             self._deliveries.append(Delivery(receiver, manners, record))
             self.names.append(receiver.name)
         self._began = now
@@ -189,7 +190,12 @@ def _locked(state: Path, spool: Path) -> list[int]:
 
 def _receivers(config: Config) -> list[tuple[Service | Program, Manners]]:
     found: list[tuple[Service | Program, Manners]] = []
+    told = set[tuple[str, str]]()
     for one in config.notify:
+        if twice := sorted(told.intersection((one.url, kind) for kind in one.on)):
+            problem = f"two receivers under notify have the same url, and '{twice[0][1]}' in on"
+            raise ConfigError(Mistake(problem, "leave it out of one of them", key="notify"))
+        told.update((one.url, kind) for kind in one.on)
         titles, bodies = ({str(k): text for k, text in t.items()} for t in (one.title, one.body))
         service = Service(one.url, titles, bodies, attaches=one.attach)
         quiet = Night.parsed(one.quiet) if one.quiet else None

@@ -153,6 +153,7 @@ def test_the_files_of_each_model_are_looked_at(site: Site, wan_pipeline: Path) -
     names = ("model", "model wan", "model broken", "model weighted", "model windows")
     assert {"device", *names} == found.keys()
     assert [True, True, False, False, False] == [found[what].ok for what in names]
+    assert not any(found[what].may_pass for what in names)
     assert "nowhere" in found["model broken"].detail
     last = len(path.read_text().splitlines())
     assert "CLIP is not the only text encoder" in found["model weighted"].detail

@@ -195,7 +195,7 @@ def _too_large(own: str, config: Config, file: Path | None) -> Iterator[Row]:
     for name, reason in profiles.too_large(config, device).items():
         error = ConfigError(Mistake(reason, key=f"models.{name}.min_memory_gb"))
         found = _wrong(f"model {name}: memory", error, file)
-        yield dataclasses.replace(found, ok=name != own, may_pass=False, doubt=True)
+        yield dataclasses.replace(found, ok=name != own, doubt=True)
 
 
 def _own_model(config: Config, file: Path | None) -> Iterator[Row]:
@@ -218,7 +218,7 @@ def _own_model(config: Config, file: Path | None) -> Iterator[Row]:
         loaded = pipeline.load(profiles.source(model, config))
         profiles.model_rules(model, config, loaded.capabilities)
     except FileError as error:
-        yield _wrong("model", error, file, may_pass=isinstance(error, Unavailable))
+        yield _wrong("model", error, file)
     else:
         detail = f"{model}: {type(loaded.pipe).__name__}, {loaded.dtype}, on {loaded.device}"
         yield Row("model", True, detail)
@@ -283,10 +283,10 @@ def _translator(wanted: TranslatorSource, file: Path | None) -> Row:
         return _wrong(what, error, file)
 
 
-def _wrong(what: str, error: FileError, file: Path | None, *, may_pass: bool = True) -> Row:
+def _wrong(what: str, error: FileError, file: Path | None) -> Row:
     """Return the row of an error that comes of a key of config.yaml, with its place there."""
     told = error if file is None else configuration.placed(error, file)
-    return Row(what, False, str(told), may_pass=may_pass)
+    return Row(what, False, str(told), may_pass=isinstance(error, Unavailable))
 
 
 def _memory(name: str, config: Config, what: str) -> Iterator[Row]:

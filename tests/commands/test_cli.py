@@ -455,7 +455,7 @@ def test_retry_of_all_puts_every_file_back(site: Site) -> None:
     assert {str(site.inbox / one["name"]) for one in moved} == {one["file"] for one in moved}
     assert [True, True] == [Path(one["file"]).exists() for one in moved]
     again = site.command("retry", "--all")
-    assert (0, "there is nothing to retry\n") == (again.returncode, again.stdout)
+    assert (0, "", "there is nothing to retry\n") == (again.returncode, again.stdout, again.stderr)
 
 
 def test_what_could_not_be_done_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:

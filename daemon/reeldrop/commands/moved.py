@@ -46,7 +46,7 @@ def report(moved: Iterable[Moved], *, as_json: bool, if_none: str = "") -> int:
         if as_json and (done or is_all):
             output.print_json([dataclasses.asdict(one) for one in done])
     if if_none and not as_json and not done:
-        print(if_none)
+        output.note(if_none)
     return exit_codes.FAILED if any(one.is_failure for one in done) else 0
 
 

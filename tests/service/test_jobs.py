@@ -931,6 +931,22 @@ def test_a_file_that_has_videos_is_not_set_aside_without_a_warning(place: Place)
     assert (place.root / "results/a/p2.mp4").exists()
 
 
+@pytest.mark.parametrize("removed", ["jpg", "mp4"])
+def test_what_a_person_has_left_of_a_video_stays_when_another_one_fails(
+    place: Place, removed: str
+) -> None:
+    """The poster, or the video itself, was taken away while the rest of its file was rendered."""
+    job = place.claim("a.txt")
+    place.jobs.opened.open(job, prompts(2))
+    batch = next_batch(place.jobs)
+    assert batch is not None
+    place.publish(batch, 0)
+    (place.root / f"results/a/p1.{removed}").unlink()
+    place.jobs.batches.failed(job.id, batch.prompts[1], Unrenderable("broken"))
+    names = {path.name for path in (place.root / "results/a").iterdir()}
+    assert {"a.txt", "job.log", "p1.jpg", "p1.mp4", "p1.yaml"} - {f"p1.{removed}"} == names
+
+
 def test_what_is_begun_but_not_open_is_told(place: Place) -> None:
     """A job that waits in the spool is listed in the status."""
     job = place.claim("a.txt")

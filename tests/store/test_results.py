@@ -673,6 +673,19 @@ def test_clean_removes_what_a_kill_left(tmp_path: Path) -> None:
     assert is_published(video)
 
 
+def test_clean_keeps_whole_files(tmp_path: Path) -> None:
+    """A person may have removed the others; a sidecar and a poster alone are what a kill left."""
+    results, job = Results(tmp_path), a_job()
+    video = publish(results, job, a_prompt(formats=("mp4", "gif")))
+    video.poster.unlink()
+    video.files[1].unlink()
+    assert [1] == results.clean(job)
+    assert [video.files[0].name, video.sidecar.name] == listed(video.sidecar.parent)
+    video.files[0].rename(video.poster)
+    assert [] == results.clean(job)
+    assert [] == listed(video.sidecar.parent)
+
+
 def test_published_files_are_readable_by_others(tmp_path: Path) -> None:
     """The umask decides on the mode of published files."""
     before = os.umask(0o022)

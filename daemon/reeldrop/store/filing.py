@@ -7,7 +7,7 @@ are in hand.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import PurePosixPath
 
 import structlog
@@ -47,7 +47,7 @@ class Filing:
             self.set_aside(job, failures[0][1])
             return None
         if failures or is_resumed:
-            self._clean(job)
+            self._clean(job, {prompt.number for prompt, _ in failures})
         if failures and job.id not in self._rest_is_aside:
             self._set_aside_remainder(job, videos, failures)
             self._rest_is_aside.add(job.id)  # from now on, a person may retry it
@@ -90,15 +90,15 @@ class Filing:
         else:
             _log.error("job_failed", reason=str(error), **what)
 
-    def _clean(self, job: Job) -> str:
-        """Remove incomplete videos; return a warning that lists the complete ones; empty if none.
+    def _clean(self, job: Job, failed: Container[int] | None = None) -> str:
+        """Remove what is left of videos; return a warning that lists the others; empty if none.
 
-        A folder that can't be opened has nothing of ours.
+        A folder that can't be opened has nothing of ours. `failed` is as for `Results.clean`.
         """
         if self._spool.attempts.is_new(job):
             return ""
         try:
-            numbers = self._results.clean(job)
+            numbers = self._results.clean(job, failed)
         except OSError as error:
             if error.errno in DISK_ERRORS:
                 raise

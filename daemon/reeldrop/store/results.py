@@ -12,7 +12,7 @@ import dataclasses
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 
 from reeldrop.base import durable, inbox_folders, temporaries
@@ -269,19 +269,21 @@ class Results:
                 raise _place_error(self.folder_for(job.source), problem, "move it away") from None
             yield placed
 
-    def clean(self, job: Job) -> list[int]:
-        """Remove a job's incomplete videos, once none of its prompts will be rendered any more.
+    def clean(self, job: Job, failed: Container[int] | None = None) -> list[int]:
+        """Remove what is left of videos that will not be rendered; return the other numbers.
 
-        Return the numbers of the complete ones.
+        If one has a whole file, all of it stays: a person may have removed the others.
+
+        failed: the numbers of the prompts without a video; None if they are not known
         """
         with contextlib.suppress(*NOTHING_THERE), self.opened(job.source) as folder:
             reserved = self._reserved(job, folder)
-            for video in reserved.values():
-                if not is_published(video):
-                    files = (*video.files, video.poster, video.sidecar)
-                    _remove(*(folder / file.name for file in files))
+            left = {n for n in reserved if failed is None or n in failed}
+            left -= {n for n, video in reserved.items() if any(f.exists() for f in video.files)}
+            for video in map(reserved.__getitem__, left):
+                _remove(folder / video.poster.name, folder / video.sidecar.name)
             temporaries.remove(folder, job.id)
-            return sorted(number for number, video in reserved.items() if is_published(video))
+            return sorted(reserved.keys() - left)
         return []
 
 

@@ -19,6 +19,7 @@ import structlog
 from harness.jobs import (
     ENDING,
     NOW,
+    RENDERED,
     RETRY_SECONDS,
     Place,
     empty_place,
@@ -196,6 +197,28 @@ def test_an_error_of_one_file_is_a_failure(place: Place) -> None:
         bool(place.jobs.trouble()),
     )
     assert "too long" in (place.root / "results/_failed/a.txt.error.txt").read_text()
+
+
+def test_a_video_whose_folder_is_removed_while_it_is_encoded_comes_later(place: Place) -> None:
+    """Somebody has tidied up, or a sync tool has; the prompt is not to blame."""
+    job = place.claim("a.txt")
+    place.jobs.opened.open(job, prompts(1))
+    batch = next_batch(place.jobs)
+    assert batch is not None
+
+    def encode(path: Path, _format: str, _settings: str) -> None:
+        path.touch()
+        shutil.rmtree(place.root / "results/a")
+
+    with pytest.raises(FileNotFoundError) as caught:
+        place.results.publish(job, batch.prompts[0], RENDERED, encode)
+    place.jobs.batches.failed(job.id, batch.prompts[0], caught.value)
+    (due,) = place.jobs.due(opens=False)
+    batch = next_batch(place.jobs, due)
+    assert batch is not None
+    place.publish(batch)
+    names = {path.name for path in (place.root / "results/a").iterdir()}
+    assert {"a.txt", "job.log", "p1.jpg", "p1.mp4", "p1.yaml"} == names
 
 
 def test_after_max_attempts_only_what_was_in_hand_fails(place: Place) -> None:

@@ -223,8 +223,11 @@ class OpenJob:
         ]
 
     def may_pass(self, error: Exception) -> bool:
-        """Return whether a prompt that failed may succeed at another try."""
-        is_passing = isinstance(error, RenderError | MemoryError)
+        """Return whether a prompt that failed may succeed at another try.
+
+        Also if somebody has removed the folder of its video while that was encoded.
+        """
+        is_passing = isinstance(error, RenderError | MemoryError | FileNotFoundError)
         return is_passing and not isinstance(error, Unrenderable) and self.trouble is None
 
     def is_untried_elsewhere(self, number: int, places: frozenset[str], most: int) -> bool:

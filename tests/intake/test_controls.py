@@ -219,6 +219,16 @@ def test_a_prompt_file_that_came_much_later_is_not_cancelled(
     assert not any(map(job_files.is_cancelled, place.taken))
 
 
+def test_a_prompt_file_that_was_seen_before_is_cancelled_whatever_its_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the inbox was set back between the two."""
+    monkeypatch.setattr(controls, "_changed", lambda found: found.fingerprint[0] * CANCEL_SECONDS)
+    settled(place, "a.txt")
+    place.drop("a.txt.cancel", b"")
+    assert ["a.txt"] == heed(place)
+
+
 def test_what_does_not_cancel(place: Place) -> None:
     """Copies, unfinished files, other names, folders, links and large ones; none is removed."""
     settled(place, "a.txt")

@@ -141,7 +141,7 @@ class Controls:
             came = control.fingerprint[2]
             named = [job for job in jobs if job_files.is_claimed_by(job, came)]
         found = [job for job in named if job_files.ask_to_cancel(job)]
-        is_late = waiting is not None and _changed(waiting) > _changed(control) + CANCEL_SECONDS
+        is_late = waiting is not None and _is_late(waiting, control)
         if waiting is not None and not is_late:
             job = self._claims.claim(Order(waiting, (), is_cancelled=True))
             if job is None:
@@ -215,6 +215,15 @@ def _named(path: str) -> list[str]:
 
 def _alike(name: str) -> list[PurePosixPath]:
     return inbox_folders.alike(PurePosixPath(name))
+
+
+def _is_late(waiting: Candidate, control: Awaited) -> bool:
+    """Return whether a prompt file came so much later than a control file that it is a new order.
+
+    Not if it was seen before, whatever the times say: a clock may have been set back.
+    """
+    was_first = waiting.since < control.since
+    return not was_first and _changed(waiting) > _changed(control) + CANCEL_SECONDS
 
 
 def _changed(found: Candidate | Awaited) -> float:

@@ -982,6 +982,18 @@ def test_prepare_refuses_different_file_systems(folders: Folders, elsewhere: Pat
     assert "move the spool" in found.remedy
 
 
+@pytest.mark.usefixtures("root")
+def test_prepare_refuses_two_mounts_of_one_file_system(folders: Folders) -> None:
+    """As two volumes of a container are: no file could be taken, though the device is the same."""
+    subprocess.run(["mount", "--bind", folders.inbox, folders.inbox], check=True)
+    try:
+        with pytest.raises(ConfigError, match="not in the same mount"):
+            Spool(folders.spool, folders.inbox, folders.failed).prepare()
+    finally:
+        subprocess.run(["umount", "--lazy", folders.inbox], check=True)
+    Spool(folders.spool, folders.inbox, folders.failed).prepare()
+
+
 HOLD = """
 import sys
 from pathlib import Path

@@ -56,15 +56,31 @@ class Spool:
         Only for the process that holds the lock.
 
         Raises:
-            ConfigError: inbox and spool are on different file systems; a claim must be a rename.
+            ConfigError: a claim could not be a rename, as inbox and spool are too far apart.
         """
         self._make_active()
-        if self.active.stat().st_dev != self.inbox.path.stat().st_dev:
-            problem = f"{self.folder} and {self.inbox.path} are not on the same file system"
+        if not self._can_take_files():
+            folders = f"{self.folder} and {self.inbox.path}"
+            problem = f"{folders} are not on the same file system, or not in the same mount"
             remedy = "move the spool: taking a prompt file has to be one rename"
             raise ConfigError(Mistake(problem, remedy, key="spool"))
         self._untidy = dict.fromkeys(self._folders(), "")
         self.tidy()
+
+    def _can_take_files(self) -> bool:
+        """Return whether a file of the inbox can be renamed into the spool.
+
+        Two mounts of one file system have the same device. The kernel compares mounts before it
+        looks for the file, so none is needed.
+        """
+        if self.active.stat().st_dev != self.inbox.path.stat().st_dev:
+            return False
+        nothing = temporaries.beside(self.active / "x", temporaries.command_owner())
+        try:
+            os.rename(self.inbox.path / nothing.name, nothing)
+        except OSError as error:
+            return error.errno != errno.EXDEV
+        return True
 
     def tidy(self) -> None:
         """Remove what ended jobs and failed claims left.

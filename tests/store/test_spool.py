@@ -603,6 +603,22 @@ def test_finish_on_another_file_system(folders: Folders, elsewhere: Path) -> Non
     assert [] == folders.jobs()
 
 
+def test_finish_on_a_share_whose_files_belong_to_another_user(
+    folders: Folders, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the owner may set the times of a file, and a mount may name one for all files."""
+
+    def denied(path: Path, **_times: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+    folders.claimed("a.txt", "text")
+    (job,) = folders.open().unfinished()
+    monkeypatch.setattr(os, "utime", denied)
+    folders.open().finish(job, elsewhere / "a")
+    assert {"a.txt": "text"} == files(elsewhere / "a")
+    assert [] == folders.jobs()
+
+
 # Fail
 
 

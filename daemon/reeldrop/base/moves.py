@@ -59,7 +59,7 @@ def remove_copied(source: Path, before: os.stat_result) -> None:
 
 
 def copy(source: Path, target: Path, owner: str) -> None:
-    """Copy a plain file, with its times, to a name that must be free.
+    """Copy a plain file to a name that must be free; with its times, where we may set them.
 
     Raises:
         FileExistsError: the target's name is taken.
@@ -71,7 +71,7 @@ def copy(source: Path, target: Path, owner: str) -> None:
 
 @contextlib.contextmanager
 def copied(source: Path, target: Path, owner: str) -> Iterator[Path]:
-    """Yield a whole copy of a plain file, with its times, under a temporary name beside `target`.
+    """Yield a whole copy of a plain file under a temporary name beside `target`.
 
     Afterwards it is removed, if the block has not renamed it. Raises what `copy` does.
     """
@@ -80,7 +80,8 @@ def copied(source: Path, target: Path, owner: str) -> Iterator[Path]:
         with naming(target), open(unfinished, "xb") as copy:
             pour(source, copy)
             copy.flush()
-            shutil.copystat(source, unfinished, follow_symlinks=False)
+            with contextlib.suppress(PermissionError):  # on some shares, we do not own what we make
+                shutil.copystat(source, unfinished, follow_symlinks=False)
             os.fsync(copy.fileno())
         yield unfinished
     finally:

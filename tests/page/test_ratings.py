@@ -82,6 +82,19 @@ def test_a_clock_that_is_ahead_shuts_no_later_file_out(place: Place) -> None:
     assert {VIDEO: [0, 2, 1]} == place.counts()
 
 
+def test_a_clock_of_ours_that_was_ahead_shuts_no_later_file_out(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has been set back; what it called now before is in the future."""
+    with monkeypatch.context() as ahead:
+        ahead.setattr(ratings.time, "time", lambda: 4e9)
+        place.drop("ratings.json", "a", 4 * 10**12, favourite=True, rating=5)
+        assert place.take()
+    place.drop("ratings.json", "a", 10**12, favourite=True, rating=1)
+    assert place.take()
+    assert {VIDEO: [1, 1, 1]} == place.counts()
+
+
 BAD = {
     "half": b'{"voter": "aaaaaaaaaaaaaaaa", "saved": 1, "vid',
     "deep": b"[" * 100_000,

@@ -182,7 +182,7 @@ def _keep(ballot: Ballot, results: Root) -> None:
     with results.opened(_FOLDER, make=True) as folder:
         path = folder / f"{ballot.voter}.json"
         before = _read(path)
-        if before is not None and before.saved > ballot.saved:
+        if before is not None and ballot.saved < before.saved <= now:  # else ours was ahead then
             return
         if not path.exists() and sum(1 for _ in _kept(folder)) >= MAX_VOTERS:
             where = f"{RATINGS_FOLDER}/ in the results"

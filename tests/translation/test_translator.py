@@ -23,7 +23,7 @@ from huggingface_hub import constants
 from reeldrop.base.errors import FileError
 from reeldrop.base.events import TextsTranslated
 from reeldrop.base.job import Prompt
-from reeldrop.translation import by_sentence, process, sentences, translator
+from reeldrop.translation import by_sentence, detection, process, sentences, translator
 from reeldrop.translation.orders import Order, Reads
 from reeldrop.translation.source import TranslatorSource
 from reeldrop.translation.translator import Translator
@@ -554,4 +554,7 @@ def test_what_nobody_expects_is_answered_too(asked: Asked, monkeypatch: pytest.M
     for number in (1, 2):
         ((_, failure),) = asked.answer(prompt(number, BIRD))
         assert "its prompt can't be translated: Expecting value" in str(failure)
+    monkeypatch.delattr(detection, "language")  # as after a defect in a library
+    ((_, failure),) = asked.answer(prompt(3, "一"))
+    assert "has no attribute 'language'" in str(failure)
     asked.translator.close()

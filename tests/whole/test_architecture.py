@@ -250,8 +250,8 @@ def broad_handlers(module: str) -> list[int]:
     ]
 
 
-def test_every_error_is_caught_in_ten_places_only() -> None:
-    """`except Exception` is allowed in ten places, listed here."""
+def test_every_error_is_caught_in_eleven_places_only() -> None:
+    """`except Exception` is allowed in eleven places, listed here."""
     found = {module: len(broad_handlers(module)) for module in MODULES if broad_handlers(module)}
     assert {
         "cluster.fleet": 1,
@@ -262,6 +262,7 @@ def test_every_error_is_caught_in_ten_places_only() -> None:
         "render.previews": 1,
         "render.rank": 1,
         "render.renderer": 2,
+        "translation.translator": 1,
         "translation.worker": 1,
     } == found
 

@@ -46,10 +46,6 @@ MOST_KEPT = 10_000
 MOST_FORESEEN = 200
 """Upper bound on the prompts that are translated in advance."""
 
-_NONSENSE = (ValueError, TypeError, LookupError, RuntimeError)
-"""What the hub, the detector or a broken answer may raise. If it ended this thread, the prompts
-would wait for ever."""
-
 _log = structlog.get_logger()
 
 
@@ -246,7 +242,7 @@ class Translator:
                 found[key] = self._made_of(text, reads, order.parts)
             except Delayed:
                 raise
-            except (ReeldropError, OSError, *_NONSENSE) as error:
+            except Exception as error:  # if it ended this thread, prompts would wait for ever
                 if not isinstance(error, ReeldropError):  # the next answer may be to this text
                     self._end_process()
                 what = f"its {key.replace('_', ' ')}"

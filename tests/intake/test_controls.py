@@ -135,6 +135,21 @@ def test_a_file_in_hand_is_cancelled(place: Place) -> None:
     assert [] == list(place.inbox.iterdir())
 
 
+def test_capitals_in_the_name_of_a_cancelled_file_do_not_matter(place: Place) -> None:
+    """Waiting or in hand, unless a file has exactly that name, or several have it but for them."""
+    settled(place, "A.TXT", "b.txt", "B.txt", "c.txt", "C.txt", "Sub/D.txt", "NOW/E.txt")
+    for name in ("a.txt", "b.TXT", "c.txt", "sub/d.txt"):
+        place.drop(f"{name}.cancel", b"")
+    assert {"A.TXT", "c.txt"} == {*heed(place)}
+    place.go_on(1.0)
+    for name in ("b.TXT", "Sub/d.Txt", "e.txt"):
+        place.drop(f"{name}.cancel", b"")
+    assert ["Sub/D.txt"] == heed(place)
+    assert ["NOW/E.txt"] == heed(place, CANCEL_SECONDS + SCAN)
+    cancelled = {str(job.source) for job in place.taken if job_files.is_cancelled(job)}
+    assert ({"Sub/D.txt", "NOW/E.txt"}, 5) == (cancelled, len(place.taken))
+
+
 def test_a_file_that_was_taken_for_the_same_order_is_cancelled_by_its_name(place: Place) -> None:
     """Not while a file waits that has this name, nor under other folders' names."""
     settled(place, "x.txt", "NOW/poems/y.txt")

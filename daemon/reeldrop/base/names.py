@@ -154,6 +154,11 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def folded_file(path: PurePosixPath) -> PurePosixPath:
+    """Return a file's path with its name `folded`, and its folders as they are."""
+    return path.with_name(folded(path.name))
+
+
 def spellings(name: str) -> list[str]:
     """Return a name, and the same with its accents composed and apart, as Macs write them.
 

@@ -7,8 +7,9 @@ acted and comes back does nothing.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePosixPath
 
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from reeldrop.base import inbox_folders
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Job
-from reeldrop.base.names import spellings
+from reeldrop.base.names import folded_file
 from reeldrop.intake import control_names
 from reeldrop.intake.claims import Claims, Order
 from reeldrop.intake.heeded import Heeded
@@ -92,7 +93,7 @@ class Controls:
         if seen is None or now >= seen.since + CANCEL_SECONDS:
             return True
         self._look_by(seen.since + CANCEL_SECONDS)
-        return not self._has_acted(path, seen) and self._named_file(path) is not None
+        return not self._has_acted(path, seen) and bool(self._inbox.in_any_case(_named(path)))
 
     def _has_acted(self, path: str, control: Awaited) -> bool:
         return self._heeded.has(path, control.fingerprint[1])
@@ -116,29 +117,33 @@ class Controls:
                 _log.error("cancel_failed", reason=str(error), remedy="it is tried again")
             self._trouble = str(error)
 
-    def _in_hand(self) -> dict[str, list[Job]]:
-        jobs: dict[str, list[Job]] = {}
+    def _in_hand(self) -> dict[PurePosixPath, list[Job]]:
+        jobs: dict[PurePosixPath, list[Job]] = {}
         for job in self._spool.unfinished():
-            jobs.setdefault(str(job.source), []).append(job)
+            jobs.setdefault(folded_file(job.source), []).append(job)
         return jobs
 
-    def _heed(self, path: str, in_hand: dict[str, list[Job]]) -> list[Job]:
+    def _heed(self, path: str, in_hand: dict[PurePosixPath, list[Job]]) -> list[Job]:
         """Cancel what a control file names, and remove it; return the cancelled jobs."""
         if path in self._stuck:
             self._remove(path, has_acted=True)
             return []
         control = self._inbox.controls[path]
-        names, waiting = _named(path), self._named_file(path)
-        named = [job for name in names for job in in_hand.get(name, ())]
+        name = _named(path)
+        there, jobs = self._inbox.in_any_case(name), in_hand.get(folded_file(name), [])
+        order = _meant(name, (*(one.path for one in there), *(job.source for job in jobs)))
+        waiting = next((one for one in there if _order(one.path) == order), None)
+        named = [job for job in jobs if _order(job.source) == order]
         has_waited = self._clock() >= control.since + CANCEL_SECONDS
         if self._has_acted(path, control):
             is_missed = waiting is not None or not all(map(job_files.is_cancelled, named))
             self._answer(path, control, stays=is_missed or not has_waited)
             return []
         if has_waited and not named and waiting is None:  # one in hand may have been taken for it
-            alike = dict.fromkeys(str(other) for name in names for other in _alike(name))
-            jobs = (job for other in alike for job in in_hand.get(other, ()))
-            came = control.fingerprint[2]
+            alike = map(folded_file, inbox_folders.alike(name))
+            jobs = [job for other in alike for job in in_hand.get(other, ())]
+            order, came = _meant(name, (job.source for job in jobs)), control.fingerprint[2]
+            jobs = [job for job in jobs if _order(job.source) == order]
             named = [job for job in jobs if job_files.is_claimed_by(job, came)]
         found = [job for job in named if job_files.ask_to_cancel(job)]
         is_late = waiting is not None and _is_late(waiting, control)
@@ -167,10 +172,6 @@ class Controls:
             self._look_by(max(self._clock(), control.since) + CANCEL_SECONDS)
         else:
             self._remove(path, has_acted=True)
-
-    def _named_file(self, path: str) -> Candidate | None:
-        """Return the waiting prompt file that a control file names; None if there is none."""
-        return self._inbox.candidate(_named(path)[0])
 
     def _remove(self, path: str, *, has_acted: bool) -> None:
         """Remove a control file; record first that it has acted, or that it stays."""
@@ -207,14 +208,21 @@ class Controls:
         return len(self._unused) + len(self._stuck)
 
 
-def _named(path: str) -> list[str]:
-    """Return the path of the prompt file that a control file names, in all spellings."""
-    above, slash, name = path.rpartition("/")
-    return [above + slash + form for form in spellings(control_names.cancelled(name))]
+def _named(path: str) -> PurePosixPath:
+    """Return the path of the prompt file that a control file names."""
+    control = PurePosixPath(path)
+    return control.with_name(control_names.cancelled(control.name))
 
 
-def _alike(name: str) -> list[PurePosixPath]:
-    return inbox_folders.alike(PurePosixPath(name))
+def _meant(name: PurePosixPath, there: Iterable[PurePosixPath]) -> str:
+    """Return the order that a name means: its own, or the only one there is in other capitals."""
+    orders = set(map(_order, there))
+    return orders.pop() if len(orders) == 1 else _order(name)
+
+
+def _order(path: PurePosixPath) -> str:
+    """Return a path as it is however its accents are written, and without `NOW/` or `NIGHT/`."""
+    return unicodedata.normalize("NFC", str(inbox_folders.home(path)))
 
 
 def _is_late(waiting: Candidate, control: Awaited) -> bool:

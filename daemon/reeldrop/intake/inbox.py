@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base.job import DefaultsFile
-from reeldrop.base.names import spellings
+from reeldrop.base.names import folded_file, spellings
 from reeldrop.base.roots import Root
 from reeldrop.intake import reading
 from reeldrop.intake.ignored import Ignored
@@ -60,6 +60,7 @@ class Inbox:
 
     def _settle(self, found: Found) -> None:
         self._found = found
+        self._by_folded: dict[PurePosixPath, list[Candidate]] = {}
         self.pauses.keep(found)
         name = self._names.defaults_name
         self._settling = Settling(found, self.pauses, self.patience, name)
@@ -166,11 +167,12 @@ class Inbox:
         """The control files, by their path."""
         return self._found.controls
 
-    def candidate(self, path: str) -> Candidate | None:
-        """Return the file with a path, however its accents are written; None if there is none."""
-        above, slash, name = path.rpartition("/")
-        spelled = (self._found.candidates.get(above + slash + form) for form in spellings(name))
-        return next((found for found in spelled if found is not None), None)
+    def in_any_case(self, path: PurePosixPath) -> list[Candidate]:
+        """Return the files with a path, whatever the accents and the capitals of their names."""
+        if not self._by_folded:
+            for candidate in self._found.candidates.values():
+                self._by_folded.setdefault(folded_file(candidate.path), []).append(candidate)
+        return [found for found in self._by_folded.get(folded_file(path), ()) if found in self]
 
     def expired_wait(self, candidate: Candidate, now: float) -> str:
         """Return the reason of a wait for another file that has expired; empty if none has."""

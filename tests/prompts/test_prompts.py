@@ -444,23 +444,22 @@ def test_the_size_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "name", "line"),
     [
-        "prompts: [" + "a," * 1001 + "]",
-        f"prompt: a\nseed: {list(range(1001))}",
-        "prompts: [a, b]\nnum_videos_per_prompt: 501",
-        f"prompts: [{','.join('abcdefghijk')}]\nseed: {list(range(100))}",
-        "---\n".join(["prompt: a\n"] * 1001),
-        "x: &x [" + "a," * 999 + "a]\nprompts: *x\nnum_videos_per_prompt: 1000",
+        ("a\n\n" * 1001, "a.txt", 2001),
+        ("prompts:\n" + "- a\n" * 1001, "a.yaml", 1002),
+        (f"prompt: a\nseed: {list(range(1001))}", "a.yaml", 2),
+        ("prompts:\n- a\n- b\nnum_videos_per_prompt: 501", "a.yaml", 3),
+        ("prompts:\n" + "- a\n" * 11 + f"seed: {list(range(100))}", "a.yaml", 12),
+        ("---\n".join(["prompt: a\n"] * 1001), "a.yaml", 2001),
+        ("prompts: [" + "a," * 999 + "a]\nnum_videos_per_prompt: 1000", "a.yaml", 1),
     ],
 )
-def test_too_many_videos(content: str) -> None:
-    """A file can't ask for more than a thousand videos, in any way."""
-    content = content.removeprefix("x: ")
-    content = content.replace("&x [", "prompts: [", 1).replace("\nprompts: *x", "")
-    found = mistake(content)
+def test_too_many_videos(content: str, name: str, line: int) -> None:
+    """A file can't ask for more than a thousand videos, in any way; it is said from where on."""
+    found = mistake(content, name)
     assert "more than 1,000" in found.problem
-    assert "split it" in found.remedy
+    assert ("split it into several files", line) == (found.remedy, found.line)
 
 
 @pytest.mark.parametrize(
@@ -500,8 +499,10 @@ def test_what_multiplies_with_the_prompts_is_refused_before_it_does(content: str
     ],
 )
 def test_small_files_that_ask_for_much_work(content: str, name: str, problem: str) -> None:
-    """Values that expand, or are validated for each prompt, are bounded."""
-    assert problem in mistake(content, name).problem
+    """Values that expand, or are validated for each prompt, are bounded; each has its place."""
+    found = mistake(content, name)
+    assert problem in found.problem
+    assert found.line is not None
 
 
 def test_what_all_prompts_have_wrong_is_not_looked_for_in_all() -> None:

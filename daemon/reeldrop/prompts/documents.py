@@ -314,7 +314,8 @@ def _prompts(layer: Layer) -> list[Layer]:
         if odd is not None:
             remedy += f": a hyphen and a plain space, not {invisible.named(odd[1] or odd[2])}"
         raise PromptError(prompts.mistake(problem, remedy, "prompts"))
-    check_count(max(1, len(prompts.node.value)))
+    for beyond in prompts.node.value[MAX_VIDEOS:]:
+        check_count(len(prompts.node.value), beyond.line)
     own = pictures.dealt_out(layer, len(prompts.node.value))
     return [merge(*both) for both in zip(own, map(_item, prompts.node.value), strict=True)]
 

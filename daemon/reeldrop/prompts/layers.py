@@ -51,11 +51,16 @@ def placed(fault: Fault, layer: Layer) -> Mistake:
     return Mistake(fault.problem, fault.remedy, min(own, default=None), key=fault.key)
 
 
-def check_count(count: int) -> None:
-    """Raise PromptError if a file asks for no video, or for too many."""
+def line_of(layer: Layer) -> int | None:
+    """Return the line of a prompt's text; None if it has none."""
+    return layer["prompt"].node.line if "prompt" in layer else None
+
+
+def check_count(count: int, line: int | None = None) -> None:
+    """Raise PromptError if a file asks for no video, or for too many; from `line` on."""
     if count == 0:
         remedy = "write one on a line of its own, or as `prompt: ...` in a YAML file"
         raise PromptError(Mistake("there is no prompt in this file", remedy))
     if count > MAX_VIDEOS:
         problem = f"this file asks for {count:,} videos, more than {MAX_VIDEOS:,}"
-        raise PromptError(Mistake(problem, "split it into several files"))
+        raise PromptError(Mistake(problem, "split it into several files", line))

@@ -45,7 +45,7 @@ def items(name: str, text: str, names: Names) -> list[Layer]:
     text = with_newlines(text)
     if text.count("\n") > MAX_LINES:
         problem = f"this file has more than {MAX_LINES:,} lines"
-        raise PromptError(Mistake(problem, "split it into several files"))
+        raise PromptError(Mistake(problem, "split it into several files", MAX_LINES + 1))
     lines = [
         PromptLine(number, line.index(prompt) + 1, prompt)
         for number, line in enumerate(text.split("\n"), start=1)
@@ -54,7 +54,8 @@ def items(name: str, text: str, names: Names) -> list[Layer]:
     numbered = [(line.number, line.text) for line in lines]
     macros.refuse(name, numbered[:MAX_VIDEOS])
     foreign.refuse(name, text, numbered, names)
-    check_count(max(1, len(lines)))  # before settings are made of them
+    for line in lines[MAX_VIDEOS:]:  # before settings are made of them
+        check_count(len(lines), line.number)
     _check_controls(lines)
     is_list = _is_list(lines)
     return [_item(line, is_list=is_list) for line in lines]

@@ -159,11 +159,11 @@ def _videos(items: Iterable[Item], base: Layer, reader: _Reader) -> list[_Video]
     videos: list[_Video] = []
     given = 0
     for item in items:
-        layer = merge(base, item.layer)
+        layer, line = merge(base, item.layer), layers.line_of(item.layer)
         given += pictures.videos_given(layer)
-        check_count(max(1, given))  # before the next prompts are validated
+        check_count(max(1, given), line)  # before the next prompts are validated
         videos += reader.videos(dataclasses.replace(item, layer=layer))
-        check_count(max(1, len(videos)))
+        check_count(max(1, len(videos)), line)
         if reader.has_enough:
             break
     return videos
@@ -186,7 +186,8 @@ def _items(
     for found, priority in documents.items(text, allowance):
         priorities += [priority] if priority is not None else []
         items += found
-        check_count(max(1, len(items)))
+        for beyond in items[layers.MAX_VIDEOS :]:
+            check_count(len(items), layers.line_of(beyond.layer))
     return items, max(priorities, default=None)
 
 

@@ -226,6 +226,10 @@ def test_what_is_text_in_a_negative_prompt() -> None:
     ]
     assert notes == list(prompts(text)[0].notes)
     assert notes == list(prompts("prompt: a bird", text.partition("\n")[2])[0].notes)
+    for braces in ("{red|blue}", "{x | y}"):
+        [note] = prompts(f"prompt: a bird\nnegative_prompt: '{braces} mud'")[0].notes
+        assert f"in the negative prompt, {braces} is text here: " in note
+        assert "below `matrix:`" in note
     vain = "the negative prompt has no effect: it needs a guidance_scale above 1"
     assert (vain,) == prompts(f"{text}guidance_scale: 1")[0].notes
     only = "prompt: a bird\ntranslated_negative_prompt: mud\nguidance_scale: 1"

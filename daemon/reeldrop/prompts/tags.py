@@ -32,6 +32,7 @@ _CHOICE = re.compile(r"\{([^{}\n]{3,500})\}")
 _COUNT = re.compile(r"^\d*-?\d*\$\$([^|$]*\$\$)?")
 _SHARE = re.compile(r"^\d*\.?\d+::")
 _SPACED = re.compile(r"\{([^{}|\n]+ \| )+[^{}|\n]+\}")
+_BRACES = re.compile(r"\{[^{}|\n]{1,500}\|[^{}\n]{1,500}\}")
 _OTHER_WEIGHT = re.compile(
     r"\([^()\n]{1,80}\)\d\.\d+|\{\{[^{}\n]{1,80}\}\}"
     r"|(?<![\w.])\d\.?\d*::[^:\n]{1,80}::|[^\W\d]\w{0,40}::-?\d"
@@ -135,7 +136,7 @@ def notes(prompt: str, key: str = "prompt", *, reads_weights: bool = False) -> t
     reads_weights: weights such as (word:1.2) are no text
     """
     what = key.replace("_", " ")
-    found = _of_syntax(prompt, reads_weights=reads_weights) if _SIGN.search(prompt) else []
+    found = _of_syntax(prompt, key, reads_weights=reads_weights) if _SIGN.search(prompt) else []
     found += _of_other_tools(prompt)
     if key != "prompt":
         found = [f"in the {what}, {note}" for note in found]
@@ -149,7 +150,7 @@ def notes(prompt: str, key: str = "prompt", *, reads_weights: bool = False) -> t
     return tuple(found)
 
 
-def _of_syntax(prompt: str, *, reads_weights: bool) -> list[str]:
+def _of_syntax(prompt: str, key: str, *, reads_weights: bool) -> list[str]:
     """Return a note on each kind of mark-up that other tools read, and reeldrop films."""
     found = []
     for pattern, what in (
@@ -172,8 +173,9 @@ def _of_syntax(prompt: str, *, reads_weights: bool) -> list[str]:
         found.append(f"{match[0]} has a comma: a weight has a point, as in (red:1.2)")
     if reads_weights and (match := _OF_NUMBERS.search(prompt)) is not None:
         found.append(rf"{match[0]} is a weight here: as text, it is \({match[0][1:-1]}\)")
-    if (choice := _SPACED.search(prompt)) is not None:
-        found.append(f"{choice[0]} is text here: in a YAML file, `wildcards:` makes it a choice")
+    if (choice := (_SPACED if key == "prompt" else _BRACES).search(prompt)) is not None:
+        way = "`wildcards:` makes it" if key == "prompt" else "a list of texts below `matrix:` is"
+        found.append(f"{choice[0]} is text here: in a YAML file, {way} a choice")
     return found
 
 

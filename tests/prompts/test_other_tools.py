@@ -299,7 +299,7 @@ CASES = [
     Case(
         "headings around a list",
         "Prompts:\n- a red ball\n- a blue boat\nSettings:\nSteps: 20",
-        KEYS,
+        "a heading",
         [{"prompt": "a red ball"}, {"prompt": "a blue boat", "num_inference_steps": 20}],
     ),
     Case(
@@ -407,6 +407,66 @@ CASES = [
         [BALL, {"prompt": "a blue boat", "negative_prompt": "blurry"}],
     ),
     Case("numbers with units", "a red ball\nduration: 5s\n帧数：9帧", KEYS, [BALL]),
+    Case("a heading without marks", "Prompts\na red ball\na blue boat", "a heading", BALL_AND_BOAT),
+    Case(
+        "headings above each text",
+        "提示词\na red ball\n\nNegative Prompt\nblurry",
+        "a heading",
+        [{**BALL, "negative_prompt": "blurry"}],
+    ),
+    Case("a single heading of a chat", "Here are two prompts:\na red ball", "what a chat says"),
+    Case("a heading of a Chinese chat", "以下是三个提示词：\na red ball", "what a chat says"),
+    Case("a chat's last words", "a red ball\nLet me know if you'd like more!", "what a chat says"),
+    Case("a copied chat", "You said:\na red ball\nChatGPT said:\na boat", "what a chat says"),
+    Case("a mail", "a red ball\n\nSent from my iPhone", "mail"),
+    Case(
+        "messages",
+        "[10:32, 24/11/2026] Ann: a red ball\n24.11.26, 10:33 - Ann: a blue boat",
+        "a message",
+        BALL_AND_BOAT,
+    ),
+    Case("titles", "**1. Red**\na red ball\n\n2. **Blue**\na blue boat", "a title in bold"),
+    Case("numbers between texts", "1\na red ball\n2\na blue boat", "a number alone"),
+    Case("times between texts", "0:00\na red ball\n0:05\na blue boat", "a time alone"),
+    Case("song texts", "[00:01.00]a red ball\n[00:05.00] a blue boat", "a time", BALL_AND_BOAT),
+    Case("frames", "{0}{25}a red ball\n{50}{75}a blue boat", "a time", BALL_AND_BOAT),
+    Case("timecodes", "00:00:01:00 a red ball\n00:00:05:12 a blue boat", "a time", BALL_AND_BOAT),
+    Case("ASS", "[Script Info]\nTitle: a red ball", "the head of subtitles"),
+    Case(
+        "markup and names of subtitles",
+        "WEBVTT\n\n00:01.000 --> 00:04.000\na <i>red</i>\nball\n\nsecond\n"
+        "00:05.000 --> 00:08.000\n<v Ann>a blue boat",
+        "subtitles",
+        BALL_AND_BOAT,
+    ),
+    Case(
+        "a negative prompt of several lines",
+        "a red ball\nNegative prompt: mud,\nfog\nSteps: 20, Seed: 7, CFG scale: 5",
+        "A1111",
+        [
+            {
+                **BALL,
+                "negative_prompt": "mud, fog",
+                "num_inference_steps": 20,
+                "guidance_scale": 5,
+                "seed": 7,
+            }
+        ],
+    ),
+    Case(
+        "a separator of Excel", "sep=;\nPrompt;Seed\na red ball;7", "a table", [{**BALL, "seed": 7}]
+    ),
+    Case("numbers of rows", "No\tDescription\n1\ta red ball", "a table", [BALL]),
+    Case("CSV", "id,description\n1,a red ball\n2,a blue boat", "a table", BALL_AND_BOAT),
+    Case("names of files", "a red ball\nball.mp4", "the name of a file"),
+    Case("an address without a scheme", "a red ball\nwww.example.org/a", "an address"),
+    Case("a short separator", "a red ball\n--\na blue boat", "a separator"),
+    Case(
+        "entries of a list with dashes in them",
+        "- a red - ball\n- a boat\nseed: 7",
+        KEYS,
+        [{"prompt": "a red - ball"}, {"prompt": "a boat", "seed": 7}],
+    ),
     Case("a playlist", "#EXTM3U\n#EXTINF:3,a\na.mp4", "playlist"),
 ]
 
@@ -633,6 +693,17 @@ def test_documents_of_other_kinds(data: bytes, problem: str, name: str) -> None:
         ("(1) a ball\n(2) a boat", ["a ball", "a boat"], "the number"),
         ("•\ta ball\n•\ta boat", ["a ball", "a boat"], "'•'"),
         ("- [ ] a ball\n- [x] a boat", ["a ball", "a boat"], "'- [ ]'"),
+        ("- a ball\n  * a boat", ["a ball", "a boat"], "'-'"),
+        ("•\ta ball\no\ta boat\n§\ta bird", ["a ball", "a boat", "a bird"], "'•'"),
+        ("– a ball\n– a boat", ["a ball", "a boat"], "'–'"),
+        ("✔️a ball\n✔️ a boat", ["a ball", "a boat"], "'✔️'"),
+        ("> a ball\n> a boat", ["a ball", "a boat"], "'>'"),
+        ("1.a ball\n2.a boat", ["a ball", "a boat"], "the number"),
+        ("1\ta ball\n2\ta boat", ["a ball", "a boat"], "the number"),
+        ("1️⃣ a ball\n2️⃣ a boat", ["a ball", "a boat"], "the number"),
+        ("1、一只猫\n2、一只狗", ["一只猫", "一只狗"], "the number"),
+        ("（1）一只猫\n（2）一只狗", ["一只猫", "一只狗"], "the number"),  # noqa: RUF001
+        ("①一只猫\n②一只狗", ["一只猫", "一只狗"], "the number"),
     ],
 )
 def test_marks_of_a_pasted_list(text: str, expected: list[str], mark: str) -> None:
@@ -643,7 +714,7 @@ def test_marks_of_a_pasted_list(text: str, expected: list[str], mark: str) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["- a ball", "2. Liga", "Shots\n- a ball", "1. a ball\n3. a boat", "- a\n* b"]
+    "text", ["- a ball", "2. Liga", "Shots\n- a ball", "1. a ball\n3. a boat", "1. a\n- b"]
 )
 def test_what_only_some_lines_begin_with_is_filmed(text: str) -> None:
     """A mark on some lines only is rendered, and the sidecar says so."""
@@ -700,6 +771,16 @@ def test_tags_of_other_tools(
         ),
         ("a __colour__ ball", "__colour__ is text here: reeldrop has no files of wildcards"),
         ("a caf\ufffd", "another program has lost a character"),
+        ("a cafÃ©", "there is Ã© in the prompt: another program has misread a letter"),
+        ("the boatâ€™s mast", "there is â€ in the prompt: another program has misread a letter"),
+        ("a caf&eacute;", "&eacute; is text here: reeldrop has no escapes for characters"),
+        ("a <b>red</b> ball", "<b> is text here: reeldrop has no markup"),
+        ("a ball<br/>", "<br/> is text here: reeldrop has no markup"),
+        ("a ball, as in https://x.org/a", "https://x.org/a is text here: reeldrop has no links"),
+        ("'a ball'", "the quotes around the prompt are rendered"),
+        ("「一只猫」", "the quotes around the prompt are rendered"),
+        ("`a ball`", "the ` around the prompt are rendered"),
+        ("_a ball_", "the _ around the prompt are rendered"),
         ("a\tball", "a tab in the prompt"),
         ("A blue\u200b boat", "a zero-width space (U+200B) in the prompt"),
         ("a \u202eboat", "a right-to-left override (U+202E) in the prompt"),

@@ -62,6 +62,15 @@ _SCHEDULE = re.compile(
     r"^\|\d{1,6}\|.*\|\d{1,6}\||"
     r"^\{?[\"']?\d{1,6}[\"']?\s*:[\s\"'\[].*(?:\||[\"'\]]\s*,)\s*[\"']?\d{1,6}[\"']?\s*:[\s\"'\[]"
 )
+_TIMED = re.compile(
+    r"^(?:\{\d+\}\{\d+\}|\[\d\d:\d\d[.:]\d{2,3}\]|\d\d:\d\d:\d\d[:;,.]\d{2,3}\b)\s*(?P<value>\S.*)$"
+)
+_DAY, _TIME = r"\d{1,4}[./-]\d{1,2}[./-]\d{2,4}", r"\d{1,2}:\d\d(?::\d\d)?(?:\s?[ap]m)?"
+_MESSAGE = re.compile(
+    rf"^(?:\[{_TIME}, {_DAY}\]|\[?{_DAY},? {_TIME}(?:\]| -)) [^:]{{1,40}}: (?P<value>\S.*)$", re.I
+)
+"""A message in the log of a messenger, such as `[10:32, 24/11/2026] Ann: a cat`."""
+
 _CELL = re.compile(r"^(?P<value>.*\S)\s*\|\|$")
 _IN_CODE = re.compile(r"^(?P<q>[\"'])(?P<value>.*)(?P=q),$")
 _SIGN = re.compile(r"[{\"“=#:：|]|(?<!\S)[-–—']")
@@ -71,6 +80,8 @@ _SIGN = re.compile(r"[{\"“=#:：|]|(?<!\S)[-–—']")
 def of_line(line: str) -> Recognised | None:
     """Return what a line of a text file is; None if it may be a prompt."""
     line = line[:_LONGEST]
+    if (heading := key_value.heading(line)) is not None:
+        return heading
     for look in _LOOKS if _SIGN.search(line) else ():
         recognised = look(line)
         if recognised is not None:
@@ -263,6 +274,12 @@ def _code(line: str) -> Recognised | None:
         return Recognised("is a keyframe of Deforum or a list in code", {"prompt": found["value"]})
     if _SCHEDULE.match(line):
         return Recognised("is a schedule of keyframes")
+    for pattern, what in (
+        (_TIMED, "begins with a time of subtitles"),
+        (_MESSAGE, "is a message in the log of a chat"),
+    ):
+        if (found := pattern.match(line)) is not None:
+            return Recognised(what, {"prompt": found["value"]})
     found = _CELL.match(line)
     if found is not None:
         return Recognised("ends with markup of SwarmUI's grid", {"prompt": found["value"]})

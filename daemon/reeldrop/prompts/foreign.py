@@ -35,12 +35,17 @@ _FRAMES = (
 
 _COLONS = (":", "：")
 _ROW = re.compile(r"\|.*\|")
-_RULE = re.compile(r"[|:\s-]{3,}")
-"""The line below the head of a table in Markdown."""
+_TITLE = re.compile(r"(?:\d{1,3}[.)]\s+|[-*]\s+)?\*\*[^*]+\*\*:?")
+_COUNTED = re.compile(r"#?\d{1,4}[.):]?")
+_TIME_ALONE = re.compile(r"[\[(]?\d{1,2}(:\d\d){1,2}[\])]?")
+_RULE = re.compile(r"[|:\s-]{3,}|sep=.")
+"""The line below the head of a table in Markdown, and what Excel writes above one."""
 
 _BRACKETS = re.compile(r"[()\N{FULLWIDTH LEFT PARENTHESIS}\N{FULLWIDTH RIGHT PARENTHESIS}]")
 _CUE = re.compile(r"(\d+:)?\d+:\d+[.,]\d+ +--> +(\d+:)?\d+:\d+[.,]\d+")
 """The time of a subtitle."""
+
+_CUE_TAG = re.compile(r"</?[a-z][^<>]{0,80}>|\{\\[^{}]{1,80}\}", re.I)
 
 Lines = Sequence[tuple[int, str]]
 """Lines that are neither empty nor comments, with their numbers."""
@@ -61,11 +66,9 @@ def refuse(name: str, text: str, lines: Lines, names: Names) -> None:
     names = key_value.without_second(names, (line for _, line in lines))
     found = []
     strange = []
-    rows = {number for number, line in lines if _ROW.fullmatch(line)}
+    around = _around(lines)
     for number, line in lines[:MAX_VIDEOS]:  # a file with more is refused for their number
-        what = key_value.naming(line, names) or dialects.of_line(line)
-        if what is None and number in rows and len(rows) > 1:
-            what = Recognised("is a row of a table in Markdown")
+        what = key_value.naming(line, names) or dialects.of_line(line) or around.get(number)
         found.append((number, line, what))
         if what is not None and not what.is_doubtful:
             strange.append((number, line, what))
@@ -81,6 +84,29 @@ def refuse(name: str, text: str, lines: Lines, names: Names) -> None:
         first.setdefault(what.what, Mistake(problem, remedy, number, example=example))
     mistakes = sorted(first.values(), key=lambda mistake: mistake.line or 0)
     raise PromptError(*_with_one_example(mistakes), *_unusable(strange))
+
+
+def _around(lines: Lines) -> dict[int, Recognised]:
+    """Return the lines that stand between prompts, and are none, by their numbers.
+
+    Titles in bold, numbers that count up, times, and rows of a table.
+    """
+    rows, titles, counted, times = (
+        [(number, line) for number, line in lines if pattern.fullmatch(line)]
+        for pattern in (_ROW, _TITLE, _COUNTED, _TIME_ALONE)
+    )
+    if [int(line.strip("#.): ")) for _, line in counted] != [*range(1, len(counted) + 1)]:
+        counted = []
+    found: dict[int, Recognised] = {}
+    for kind, what in (
+        (rows, "is a row of a table in Markdown"),
+        (titles, "is a title in bold, not a prompt"),
+        (counted, "is a number alone, not a prompt"),
+        (times, "is a time alone, not a prompt"),
+    ):
+        if len(kind) > 1 and (kind is rows or 2 * len(kind) <= len(lines)):
+            found |= {number: Recognised(what) for number, _ in kind}
+    return found
 
 
 def _unusable(strange: Iterable[tuple[int, str, Recognised]]) -> Iterator[Mistake]:
@@ -121,11 +147,16 @@ def _check_whole(stem: str, text: str, lines: Lines) -> None:
 def _cues(lines: Lines) -> list[Said]:
     """Return the text of each subtitle: the lines below its time, without the next one's number."""
     cues: list[str] = []
-    for (_, line), (_, following) in itertools.zip_longest(lines, lines[1:], fillvalue=(0, "")):
+    before = 0
+    for (number, line), (after, following) in itertools.zip_longest(
+        lines, lines[1:], fillvalue=(0, "")
+    ):
+        is_named = before < number - 1 and after == number + 1  # of a cue in WebVTT
         if _CUE.match(line):
             cues.append("")
-        elif cues and not (line.isdigit() and _CUE.match(following)):
-            cues[-1] = f"{cues[-1]} {line}".strip()
+        elif cues and not ((line.isdigit() or is_named) and _CUE.match(following)):
+            cues[-1] = f"{cues[-1]} {_CUE_TAG.sub('', line)}".strip()
+        before = number
     return [{"prompt": cue} for cue in cues if cue]
 
 
@@ -208,15 +239,24 @@ def _rows(lines: Lines) -> list[Said] | None:
     names = [_BRACKETS.sub("", name).strip(" \"'*") for name in head.split(mark)]
     known = [other_names.normal(name) for name in names]
     is_table = len(names) > 1 and all(n == "#" or n.replace("_", "").isalnum() for n in known)
-    if not is_table or not any(_is_of_prompts(name, is_certain=mark == "\t") for name in known):
+    is_certain = mark == "\t" or (mark in ",;" and f"{mark} " not in head)
+    if not is_table or not any(_is_of_prompts(name, is_certain=is_certain) for name in known):
         return None
     if not any(mark in line for _, line in lines[1:]):
         return None
     try:
-        rows = csv.reader(table[1 : in_yaml.MOST + 2], delimiter=mark)
-        return [dict(zip(names, map(str.strip, row), strict=False)) for row in rows]
+        told = [
+            zip(names, map(str.strip, row), strict=False)
+            for row in csv.reader(table[1 : in_yaml.MOST + 2], delimiter=mark)
+        ]
+        return [{n: cell for n, cell in row if not _is_number_of_row(n, cell)} for row in told]
     except csv.Error:  # a cell is longer than any prompt
         return []
+
+
+def _is_number_of_row(column: str, cell: str) -> bool:
+    """Return whether a cell is a number below `No`, which is a negative prompt elsewhere."""
+    return other_names.normal(column) == "no" and cell.isdigit()
 
 
 def _is_of_prompts(column: str, *, is_certain: bool) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
 from reeldrop.base import strict_yaml, yaml_text
@@ -28,7 +29,14 @@ _METADATA = re.compile(r"[A-Z][\w ()-]{2,40}: \S{1,60}")
 """A setting among others, such as `Use Face Correction: GFPGANv1.3`."""
 
 _AROUND, _DIGITS = " *_#=-[]【】:：", "0123456789# "
-LIST_MARK = re.compile(r"(?:[-*+•]|\d{1,3}[.)])\s+(?=\S)")
+LIST_MARK = re.compile(
+    r"(?P<sign>[-*+>–—→](?=\s)|[•◦‣▪●○∙·・►▸▶➤✓✔✅☐☑■□◆◇\uf020-\uf0ff]\ufe0f?|[oØüvq§](?=\t))"
+    r"\s*(\[[ xX]\]\s+)?(?=\S)"
+    r"|[(（]?(?:(?P<number>\d{1,4}|[①-⑳])|(?P<letter>[a-z](?=\))))"  # noqa: RUF001
+    r"(?:[.)](?:\s+(?=\S)|(?=[^\W\d]))|\t\s*(?=\S)|[、．）]\s*(?=\S)"  # noqa: RUF001
+    r"|\ufe0f?\u20e3\s*(?=\S)|(?<=[①-⑳])\s*(?=\S))"
+)
+"""What stands before an entry of a list. A letter before a tab is a sign in a font of Word's."""
 
 
 def example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, list[str]]:
@@ -37,7 +45,7 @@ def example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, l
     is_strange = False
     is_among_settings = False
     below = "prompt"
-    lines = [(line, what, _heading(line, what)) for _, line, what in found]
+    lines = [(line, what, _heading(line, what)) for line, what in _joined(found)]
     bare = [line for line, what, heading in lines if what is None and heading is None]
     is_code = any(what is not None and what.what == "is a text in code" for _, what, _ in lines)
     is_list = len(bare) > 1 and all(map(LIST_MARK.match, bare))
@@ -51,7 +59,7 @@ def example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, l
         if what is None or not what.is_doubtful:
             is_among_settings = what is not None and what.belongs_above
         if what is None:
-            line = LIST_MARK.sub("", line) if is_list else line
+            line = LIST_MARK.sub("", line, 1) if is_list else line  # at its beginning
             says.append({below: line.strip("\"'") if is_code else line})
             below = "prompt"
         elif what.says:
@@ -59,6 +67,31 @@ def example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, l
     if not any(_ours(one, []).get("prompt") for one in says):  # translations alone are prompts
         says = [{ORIGINALS.get(key, key): value for key, value in one.items()} for one in says]
     return yaml_of(*with_settings(says)) if is_strange else ("", [])
+
+
+def _joined(
+    found: Iterable[tuple[int, str, Recognised | None]],
+) -> Iterator[tuple[str, Recognised | None]]:
+    """Yield lines; those between A1111's negative prompt and its steps go on with the former."""
+    above: tuple[str, Recognised] | None = None
+    held: list[str] = []
+    for _, line, what in found:
+        if what is None and above is not None:
+            held.append(line)
+            continue
+        if above is not None:
+            is_whole = what is not None and what.belongs_above and "Steps" in what.says
+            text = " ".join([above[1].says["negative_prompt"], *(held if is_whole else ())])
+            yield above[0], dataclasses.replace(above[1], says={"negative_prompt": text.strip()})
+            yield from (() if is_whole else ((one, None) for one in held))
+        above, held = None, []
+        if what is not None and what.belongs_above and [*what.says] == ["negative_prompt"]:
+            above = line, what
+        else:
+            yield line, what
+    if above is not None:
+        yield above
+        yield from ((one, None) for one in held)
 
 
 def _heading(line: str, what: Recognised | None) -> str | None:

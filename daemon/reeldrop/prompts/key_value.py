@@ -63,6 +63,8 @@ PROMPT = re.compile(
 )
 """How a text is marked as the prompt."""
 
+_LONGEST_HEADING = 40
+_OF_PROMPTS = re.compile(r"prompt|提示[词詞]", re.I)
 _QUOTED = re.compile(r"[\"“](?P<text>[^\"“”]*)[\"”](?P<rest>\s*[,}].*)?$")
 _SETTING = re.compile(
     r"(?P<quote>[\"“]?)\b(?P<key>[A-Za-z]\w{1,30})[\"”]?\s?[:=]\s?"
@@ -150,6 +152,18 @@ def of_line(line: str) -> Recognised | None:
     is_doubtful = found.re is _MODEL or (found.re is _NUMBER and _may_be_text(key, value))
     what = "is `key: value`, as in YAML"
     return Recognised(what, says, belongs_above=True, is_doubtful=is_doubtful)
+
+
+def heading(line: str) -> Recognised | None:
+    """Recognise a line that only says that prompts follow: `Prompts:`, `Negative Prompt`."""
+    if len(line) > _LONGEST_HEADING or not _OF_PROMPTS.search(line):
+        return None
+    name = other_names.normal(line.strip(" *_#-【】:："))
+    key = other_names.ours(name, ("prompt", "prompts", "negative_prompt"))
+    if key is None:
+        return None
+    key = "prompt" if key == "prompts" else key
+    return Recognised("is a heading, not a prompt", {key: ""}, belongs_above=key != "prompt")
 
 
 def _may_be_text(key: str, value: str) -> bool:

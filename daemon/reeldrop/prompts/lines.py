@@ -10,20 +10,20 @@ from pathlib import PurePosixPath
 
 from reeldrop.base import invisible, strict_yaml
 from reeldrop.base.errors import Mistake, PromptError
-from reeldrop.prompts import foreign, macros
+from reeldrop.prompts import foreign, in_yaml, macros
 from reeldrop.prompts.decoding import with_newlines
 from reeldrop.prompts.key_value import Names, may_be_a_setting
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count
 
 MAX_LINES = 20_000
 _COMMENT = re.compile(r"#+(\s|$)")
-_SIGN = r"[-*+•◦‣▪●○∙\uf0b7\uf0a7]"
-_MARK = re.compile(
-    rf"(?P<sign>{_SIGN})\s+(\[[ xX]\]\s+)?(?=\S)"
-    r"|\(?(?:(?P<number>\d{1,4})[.)]|(?P<letter>[a-z])\))\s+(?=\S)"
+_MARKUP = re.compile(r"(\*\*|__|\*|_|`|~~|==)[^\s*_`~=](?:[^*_`~=]*[^\s*_`~=])?\1:?")
+_OF_SPEECH = ("–", "—")
+"""Signs of lists that also stand before what somebody says."""
+
+_QUOTED = re.compile(
+    r"\"[^\"]+\"?|“[^“”]+”|„[^„“]+“|«[^«»]+»|‘[^‘’]+’|'[^']+'|「[^「」]+」|『[^『』]+』"
 )
-_BOLD = re.compile(r"\*\*[^*]+\*\*:?")
-_QUOTED = re.compile(r"\"[^\"]+\"|“[^“”]+”|„[^„“]+“|«[^«»]+»")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +85,35 @@ def _check_controls(lines: Sequence[PromptLine]) -> None:
 
 def _is_list(lines: Sequence[PromptLine]) -> bool:
     """Return whether there are two lines or more, and all begin with marks of one list."""
-    marks = [_MARK.match(line.text) for line in lines]
-    if len(marks) < 2:
+    marks = [mark for line in lines if (mark := in_yaml.LIST_MARK.match(line.text))]
+    if len(lines) < 2 or len(marks) < len(lines):
         return False
-    signs = {mark["sign"] if mark else None for mark in marks}
-    numbers = [_number(mark) if mark else 0 for mark in marks]
-    steps = {after - before for before, after in itertools.pairwise(numbers)}
-    return len(signs) == 1 and all(marks) and (signs != {None} or steps in ({1}, {0}))
+    signs = [bool(mark["sign"]) for mark in marks]
+    steps = {after - before for before, after in itertools.pairwise(map(_number, marks))}
+    return all(signs) or (not any(signs) and steps in ({1}, {0}))
 
 
 def _number(mark: re.Match[str]) -> int:
-    """Return the number of a mark of a list, or the code of its letter."""
-    return ord(mark["letter"]) if mark["letter"] else int(mark["number"] or 0)
+    """Return the number of a mark of a list, or the code of its only character."""
+    text: str = mark["letter"] or mark["number"] or "0"
+    return int(text) if text.isdecimal() else ord(text)
 
 
 def _item(line: PromptLine, *, is_list: bool) -> Layer:
     text, column = line.text, line.column
     notes: tuple[str, ...] = ()
-    mark = _MARK.match(text)
+    mark = in_yaml.LIST_MARK.match(text)
     if mark is not None and is_list:
         text, column = text[mark.end() :], column + mark.end()
         counted = "the number" if mark["number"] else "the letter"
         told = f"'{mark[0].strip()}'" if mark["sign"] else counted
         notes = (f"{told} at the beginning is left out, as the mark of a list",)
-    elif mark is not None:
+    elif mark is not None and mark["sign"] not in _OF_SPEECH:
         notes = (f"'{mark[0].strip()}' at the beginning is rendered as part of the prompt",)
     elif _QUOTED.fullmatch(text):
         notes = ("the quotes around the prompt are rendered: in a text file it needs none",)
-    elif _BOLD.fullmatch(text):
-        notes = ("the ** around the prompt are rendered: a text file has no markup",)
+    elif markup := _MARKUP.fullmatch(text):
+        notes = (f"the {markup[1]} around the prompt are rendered: a text file has no markup",)
     elif text.startswith("#"):
         notes = ("the # at the beginning is rendered: a comment begins with # and a space",)
     if may_be_a_setting(text):

@@ -51,7 +51,19 @@ _SERIES = re.compile(
 )
 _BREAK = re.compile(r"(?<!\w)BREAK(?!\w)")
 _NEW_LINE = re.compile(r"\\n(?=[A-Z\s]|$)")
-_ESCAPE = re.compile(r"&(amp|lt|gt|quot|nbsp|#\d{2,6}|#x[0-9a-fA-F]{2,5});|\\u[0-9a-fA-F]{4}")
+_LINK = re.compile(r"(?<!\w)(https?://|www\.)[^\s<>()]{3,200}", re.I)
+_HTML = re.compile(
+    r"</?(b|i|u|em|strong|br|p|span|div|ul|ol|li|a|font|h[1-6]|code|details|summary)\b"
+    r"[^<>\n]{0,200}>",
+    re.I,
+)
+_MISREAD = re.compile("â€|Ã[\x80-\xbf]|Â[\xa0-\xbf]")
+"""UTF-8 that another program has read as an encoding of Windows."""
+
+_ESCAPE = re.compile(
+    r"&(amp|lt|gt|quot|nbsp|[a-z](?:uml|acute|grave|circ)|[lr][sd]quo|#\d{2,6}|#x[0-9a-fA-F]{2,5});"
+    r"|\\u[0-9a-fA-F]{4}"
+)
 _EMBEDDING = re.compile(r"(?<![\w:])embedding:[\w.-]+")
 _AND = re.compile(r"(?<!\d):-?\d(?:\.\d{1,3})? AND(?= \S)")
 """Texts that are added up have weights; without them, it may be a word in capitals."""
@@ -145,6 +157,8 @@ def notes(prompt: str, key: str = "prompt", *, reads_weights: bool = False) -> t
         found.append(f"there is {invisible.named(hidden)} in the {what}, which can't be seen")
     if "\t" in prompt:
         found.append(f"there is a tab in the {what}, as between columns")
+    if (misread := _MISREAD.search(prompt)) is not None:
+        found.append(f"there is {misread[0]} in the {what}: another program has misread a letter")
     if "\ufffd" in prompt:
         found.append(f"there is a \ufffd in the {what}: another program has lost a character there")
     return tuple(found)
@@ -164,6 +178,8 @@ def _of_syntax(prompt: str, key: str, *, reads_weights: bool) -> list[str]:
         (_ESCAPE, "escapes for characters"),
         (_REMARK, "remarks within a prompt"),
         (_EMBEDDING, "embeddings"),
+        (_LINK, "links"),
+        (_HTML, "markup"),
         (_AND, "texts that are added up"),
     ):
         match = pattern.search(prompt)

@@ -11,7 +11,7 @@ LAYOUT = frozenset((_HEADING, _SEPARATOR))
 
 _LINES = (
     (re.compile(r"^(//|/\*|\*/|<!--|;\s)"), "is a comment of another language"),
-    (re.compile(r"^([-=*_~#+.—–]\s?){3,}$"), _SEPARATOR),
+    (re.compile(r"^([-=*_~#+.—–]\s?){2,}$"), _SEPARATOR),
     (re.compile(r"^(```|~~~)\w*$"), "is markup of Markdown"),
     (re.compile(r"^[\[\]{}()],?$"), "is a bracket of a list in code"),
     (re.compile(r"^\[\[[\w.]+\]\]$"), "is a heading of TOML"),
@@ -22,7 +22,14 @@ _LINES = (
     (re.compile(r"^(BREAK|AND|ADD(COMM|BASE|ROW|COL))$"), "is a mark of A1111 between texts"),
     (re.compile(r"^\(\s*\".*\"\s*\)\.(blend|and)\("), "mixes texts as InvokeAI does"),
     (re.compile(r"^\w+\s*=\s*[\[{(]$"), "is the beginning of a list in code"),
-    (re.compile(r"^(https?|ftp|file|data|magnet):\S+$", re.I), "is an address, not a prompt"),
+    (
+        re.compile(r"^((https?|ftp|file|data|magnet):|www\.)\S+$", re.I),
+        "is an address, not a prompt",
+    ),
+    (
+        re.compile(r"^[^\s<>|/\\:]+\.(png|jpe?g|webp|gif|mp4|mov|webm|avi|mkv|txt|ya?ml)$", re.I),
+        "is the name of a file, not a prompt",
+    ),
     (
         re.compile(r"^[\"']?([a-z]:\\|\\\\\w)(\S*|\S[^<>|]*\.\w{2,5}[\"']?)$", re.I),
         "is a path, not a prompt",
@@ -30,7 +37,7 @@ _LINES = (
     (re.compile(r"^[\"']?(~|\.{1,2})?/[^\s<>|]+\.\w{2,5}[\"']?$"), "is a path, not a prompt"),
     (re.compile(r"^file '.*'$"), "is a line for ffmpeg"),
     (re.compile(r"^(\d+:)?\d+:\d+[.,]\d+ +--> +(\d+:)?\d+:\d+[.,]\d+"), "is a time of subtitles"),
-    (re.compile(r"^WEBVTT\b"), "is the head of subtitles"),
+    (re.compile(r"^(WEBVTT\b|\[Script Info\]$)"), "is the head of subtitles"),
     (re.compile(r"^! *\{\w+\} *="), "is a macro of Wan2GP"),
     (
         re.compile(
@@ -40,6 +47,24 @@ _LINES = (
             re.I,
         ),
         "has a mark of a chat's model",
+    ),
+    (
+        re.compile(
+            r"^((you|chatgpt|claude|gemini|copilot|grok|deepseek|kimi) said:|copy code|复制代码)$"
+            r"|^.{3,80}(\sprompts?\b.{0,80}|提示[词詞].{0,40})[:：]$"
+            r"|^(let me know|feel free|would you like|want me to|if you(['’]d| would)? (like|want))"
+            r"\b.*\b(prompts?|variations|versions|adjust|tweak|refine|more)\b.*[.!?]$",
+            re.I,
+        ),
+        "is what a chat says around its prompts",
+    ),
+    (
+        re.compile(
+            r"^-+ ?original message ?-+$|^(sent from|gesendet von) (my|meinem) \S+$"
+            r"|^(von meinem \S+ gesendet|get outlook for \S+|发自我的\S.{0,20})$",
+            re.I,
+        ),
+        "is what mail programs write",
     ),
     (re.compile(r"^#(EXTM3U|EXTINF)"), "is a line of a playlist"),
 )

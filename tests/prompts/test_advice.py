@@ -226,6 +226,7 @@ FILES: list[Case] = [
     ("prompts:\n  - a\n - b", 3, "below none of those", "exactly below"),
     ("prompts:\n  - prompt: 'it's a cat'\n", 2, "after its closing quote", "the whole text"),
     ('prompts:\n  - "a cat" and a dog\n', 2, "after its closing quote", "the whole text"),
+    ('prompts:\n  - "a cat",\n  - "a dog"\n', 2, "after its closing quote", "take out the ,"),
     ('- prompt: a\n\n  seed: "x" y\n', 3, "after its closing quote", "the whole text"),
     (f"- {{prompt: '{'a' * 600}', seed: [1, 2\n", 2, "the bracket in line 1", "close it"),
 ]

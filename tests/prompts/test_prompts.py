@@ -47,6 +47,14 @@ def test_lines_of_a_text_file() -> None:
     assert ["a bird", "b: [c # d", "e"] == texts(content)
 
 
+def test_lines_that_a_program_has_cut_are_noted() -> None:
+    """A sentence over several lines is several videos; lines in small letters may each be one."""
+    long = "the waves roll in behind the boat while gulls circle over"
+    sentence = f"At sunset {long}\nthe mast.\n\nA dog.\n{long}\n{long}\n\n{long}\n{long}\n"
+    told = ["go on with the line above" in str(p.notes) for p in parse(sentence, "a.txt").prompts]
+    assert [False, True, False, False, True, False, False] == told
+
+
 @pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x0b", "\x0c", "\x85", "\x1b"])
 def test_only_line_ends_end_lines(mark: str) -> None:
     """Other line breaks are a mistake; at the ends of a line they are left out."""

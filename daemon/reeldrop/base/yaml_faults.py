@@ -210,6 +210,8 @@ def _at_place(
         other = "write '' for a ' in it" if start == "'" else 'write \\" for a " in it'
         what = "the text continues after its closing quote"
         remedy = f"put the whole text between quotes, and {other}"
+        if (rest := line[column - 1 :].strip()) in (",", ";"):  # as in JSON or a program
+            remedy = f"take out the {rest}"
     elif "block" in context and value and column == _indent(line) + 1:
         what = "this line begins below none of those above it"
         remedy = "begin it exactly below the first letter, or the `-`, of a line that it goes with"

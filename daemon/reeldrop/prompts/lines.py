@@ -16,6 +16,9 @@ from reeldrop.prompts.key_value import Names, may_be_a_setting
 from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, check_count
 
 MAX_LINES = 20_000
+_WRAPPED = 50
+"""Least characters of a line that a program has cut between two words."""
+
 _COMMENT = re.compile(r"#+(\s|$)")
 _MARKUP = re.compile(r"(\*\*|__|\*|_|`|~~|==)[^\s*_`~=](?:[^*_`~=]*[^\s*_`~=])?\1:?")
 _OF_SPEECH = ("–", "—")
@@ -57,8 +60,8 @@ def items(name: str, text: str, names: Names) -> list[Layer]:
     for line in lines[MAX_VIDEOS:]:  # before settings are made of them
         check_count(len(lines), line.number)
     _check_controls(lines)
-    is_list = _is_list(lines)
-    return [_item(line, is_list=is_list) for line in lines]
+    is_list, wrapped = _is_list(lines), _wrapped(lines)
+    return [_item(line, is_list=is_list, is_rest=line.number in wrapped) for line in lines]
 
 
 def _check_name(name: str) -> None:
@@ -93,13 +96,26 @@ def _is_list(lines: Sequence[PromptLine]) -> bool:
     return all(signs) or (not any(signs) and steps in ({1}, {0}))
 
 
+def _wrapped(lines: Sequence[PromptLine]) -> set[int]:
+    """Return the numbers of lines that seem to be the rest of the one above, as in a mail."""
+    found: set[int] = set()
+    is_sentence = False
+    for above, line in itertools.pairwise([PromptLine(-1, 1, ""), *lines]):
+        begins = line.text[0]
+        if line.number != above.number + 1:
+            is_sentence = begins.isupper()
+        elif is_sentence and begins.islower() and len(above.text) >= _WRAPPED:
+            found.update([line.number] if above.text[-1] not in ".!?" else [])
+    return found
+
+
 def _number(mark: re.Match[str]) -> int:
     """Return the number of a mark of a list, or the code of its only character."""
     text: str = mark["letter"] or mark["number"] or "0"
     return int(text) if text.isdecimal() else ord(text)
 
 
-def _item(line: PromptLine, *, is_list: bool) -> Layer:
+def _item(line: PromptLine, *, is_list: bool, is_rest: bool) -> Layer:
     text, column = line.text, line.column
     notes: tuple[str, ...] = ()
     mark = in_yaml.LIST_MARK.match(text)
@@ -116,6 +132,8 @@ def _item(line: PromptLine, *, is_list: bool) -> Layer:
         notes = (f"the {markup[1]} around the prompt are rendered: a text file has no markup",)
     elif text.startswith("#"):
         notes = ("the # at the beginning is rendered: a comment begins with # and a space",)
+    if is_rest:
+        notes += ("it seems to go on with the line above: in a text file, each line is a video",)
     if may_be_a_setting(text):
         notes += ("this is rendered as a prompt: a setting would have to be in a YAML file",)
     return {"prompt": Setting(strict_yaml.Node(text, line.number, column), notes=notes)}

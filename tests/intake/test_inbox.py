@@ -790,6 +790,14 @@ def test_underscore_names_are_refused(path: str, part: str) -> None:
     assert "another name" in error.mistakes[0].remedy
 
 
+@pytest.mark.parametrize("name", ["_defaults.yml", "_Defaults.YAML", "_defaults.yaml.txt"])
+def test_defaults_of_another_name_are_told_theirs(name: str) -> None:
+    """Programs and people write other endings and capitals, and nothing else would say so."""
+    error = reading.refusal(PurePosixPath("ann", name), stat.S_IFREG)
+    assert error is not None
+    assert error.mistakes[0].remedy.endswith("_defaults.yaml")
+
+
 def test_plain_files_are_not_refused() -> None:
     """Underscores elsewhere in a name are allowed."""
     assert reading.refusal(PurePosixPath("a_b/c_.txt"), stat.S_IFREG | 0o600) is None

@@ -170,7 +170,10 @@ def refusal(path: PurePosixPath, mode: int, mtime_ns: int = -1) -> PromptError |
     for part in path.parts:
         if part.startswith("_"):
             problem = f"'{part}' begins with an underscore; such names are reserved for reeldrop"
-            return NeverPromptFile(Mistake(problem, "give it another name"))
+            remedy = "give it another name"
+            if part.lower().startswith(f"{PurePosixPath(parsing.DEFAULTS_NAME).stem}."):
+                remedy += f", or, if it has the defaults of its folder, {parsing.DEFAULTS_NAME}"
+            return NeverPromptFile(Mistake(problem, remedy))
     if is_interrupted(mtime_ns):
         problem = "its modification time is 0, as rsync leaves a file that it has sent only in part"
         return PromptError(Mistake(problem, "send it again, or `touch` it if it is complete"))

@@ -81,9 +81,10 @@ def _joined(
             continue
         if above is not None:
             is_whole = what is not None and what.belongs_above and "Steps" in what.says
-            text = " ".join([above[1].says["negative_prompt"], *(held if is_whole else ())])
+            text = " ".join([above[1].says["negative_prompt"], *(held if is_whole else [])])
             yield above[0], dataclasses.replace(above[1], says={"negative_prompt": text.strip()})
-            yield from (() if is_whole else ((one, None) for one in held))
+            if not is_whole:
+                yield from ((one, None) for one in held)
         above, held = None, []
         if what is not None and what.belongs_above and [*what.says] == ["negative_prompt"]:
             above = line, what

@@ -111,7 +111,8 @@ def advice(
 def _advice_on_another(source: PurePosixPath) -> str:
     if is_reserved(source):
         place = "a place in the inbox where no name begins with an underscore"
-        return f"Move it to {place}, and delete this report, which would stay."
+        but = ", but for `_defaults.yaml`"
+        return f"Move it to {place}{but}, and delete this report, which would stay."
     return f"When a file {shown(source)} is rendered, this report goes."
 
 

@@ -264,6 +264,13 @@ def test_pictures_are_filed_away_beside_the_videos(folders: Folders) -> None:
     assert [] == os.listdir(folders.folder / "spool" / "active")
 
 
+def test_a_sidecar_names_no_picture_that_the_inbox_refuses() -> None:
+    """What no file system may have becomes an underscore, and begins no name."""
+    names = ("?end.png", '"boat".jpg', "a?b.webp")
+    found = [pictures.published_name(PurePosixPath("a.yaml"), name) for name in names]
+    assert ["end.png", "boat_.jpeg", "a_b.webp"] == found
+
+
 def with_pictures(job: Job, *names: str) -> Prompt:
     """Return a prompt of a job that starts from pictures."""
     prompt = Prompt(1, "a boat", "m", (), 7, 8, ("mp4",))

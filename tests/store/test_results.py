@@ -168,6 +168,7 @@ def test_any_text_gives_a_safe_name(text: str) -> None:
     stem = video_name(text)
     assert_safe(stem, 200 - len("-9999.yaml"))
     assert not re.search(r"\s", stem)
+    assert not stem.startswith("_")
     for suffix in (".mp4", ".webm", "-1000.yaml"):
         assert_safe(stem + suffix, 200)
 
@@ -183,7 +184,10 @@ def test_any_text_gives_a_safe_name(text: str) -> None:
         ("e\u0301te\u0301", "été"),
         ("a/b\\c:d", "a_b_c_d"),
         ('what? "this" <that> | *', "what___this___that_____"),
-        ("../../etc/passwd", "_.._etc_passwd"),
+        ("../../etc/passwd", "etc_passwd"),
+        ('"Stop!" she said', "Stop!__she_said"),
+        ("_defaults", "defaults"),
+        ("???", "v"),
         ("...", "video"),
         ("", "video"),
         ("\u202egnp.exe", "gnp.exe"),

@@ -94,7 +94,12 @@ def video_name(prompt: str, folder: str = ".", ending: str = "") -> str:
     if ending:
         end = "_" + safe_name(re.sub(r"\s", "_", ending), most // 2, room // 2)
         text = safe_name(text, most - len(end.encode()), room - _units(end)) + end
-    return safe_name(text, most, room)
+    return unreserved(safe_name(text, most, room))
+
+
+def unreserved(name: str) -> str:
+    """Return a safe name without leading underscores, with which the inbox would refuse it."""
+    return folder_name(name) if name.startswith("_") else name
 
 
 @functools.lru_cache(_MOST_KNOWN)

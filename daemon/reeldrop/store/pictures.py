@@ -18,7 +18,14 @@ from pathlib import Path, PurePosixPath
 from reeldrop.base import durable, moves, plain_files, temporaries
 from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.base.job import Job
-from reeldrop.base.names import PICTURE_SUFFIXES, POSTER_SUFFIX, folded, portable, spellings
+from reeldrop.base.names import (
+    PICTURE_SUFFIXES,
+    POSTER_SUFFIX,
+    folded,
+    portable,
+    spellings,
+    unreserved,
+)
 from reeldrop.base.picture_files import MOST_BYTES
 from reeldrop.base.roots import Root
 from reeldrop.base.trouble import is_there
@@ -98,12 +105,13 @@ def of(job: Job) -> list[Path]:
 
 
 def published_name(source: PurePosixPath, name: str) -> str:
-    """Return the name of a picture in the results if it is free.
+    """Return the name of a picture in the results if it is free; a sidecar may name it.
 
     Pictures there never end as posters do: with a YAML file of its name, one would be a video.
     """
     safe = PurePosixPath(portable(source.with_name(name)).name)
-    return safe.stem + ".jpeg" if safe.suffix.lower() == POSTER_SUFFIX else safe.name
+    is_as_a_poster = safe.suffix.lower() == POSTER_SUFFIX
+    return unreserved(safe.stem) + (".jpeg" if is_as_a_poster else safe.suffix)
 
 
 def publish(picture: Path, folder: Path, name: str, owner: str) -> str:

@@ -32,6 +32,9 @@
   const into = (folder) => (folder ? `into the folder ${folder} of the inbox` : "into the inbox");
   const beside = (video) => pictures(video.own).map((name) => `, with ${name} beside it`).join("");
 
+  // A name for the inbox, which refuses those that begin with an underscore.
+  const named = (name) => name.replace(/^_+/, "") || "prompt";
+
   const withoutSeed = ({ seed, ...rest }) => rest;
 
   // Of which texts its translations are: else nobody would hear that they are of others.
@@ -43,13 +46,13 @@
   // The same prompt and settings with a seed that is drawn anew.
   reeldrop.saveAnotherTake = (video) => {
     const content = text({ ...withoutSeed(video.own), ...translated(video) });
-    reeldrop.save(`${video.name}-take.yaml`, content, into("") + beside(video));
+    reeldrop.save(`${named(video.name)}-take.yaml`, content, into("") + beside(video));
   };
 
   // The same settings and seed for another prompt, which the translation is not of; for the same
   // one, a person may have given it.
   reeldrop.saveNewPrompt = (video, prompt) => {
-    const name = prompt.trim().slice(0, 40).replace(/[^\p{L}\p{N}]+/gu, "_") || "prompt";
+    const name = named(prompt.trim().slice(0, 40).replace(/[^\p{L}\p{M}\p{N}]+/gu, "_"));
     const { translated_prompt: _, ...own } = video.own;
     const same = prompt.trim() === video.prompt.trim() ? video.own : own;
     const content = text({ ...same, prompt: prompt.trim(), ...translated(video) });

@@ -226,10 +226,13 @@ def test_a_prompt_that_begins_with_a_dash(site: Site) -> None:
 
 
 def test_a_name_that_begins_with_a_dash_can_be_cancelled(site: Site) -> None:
-    """With `./` before it, as with every command."""
+    """With `./` before it, as with every command; the report has a command that works."""
     site.drop("-x:1.txt", "a horse\n")
     assert 0 == site.command("cancel", "./-x:1.txt").returncode
-    assert (site.failed / "-x_1.txt").exists()
+    report = (site.failed / "-x_1.txt.error.txt").read_text()
+    retry = report.partition("In a shell, `reeldrop ")[2].partition("`")[0]
+    assert 0 == site.command(*shlex.split(retry)).returncode
+    assert not (site.failed / "-x_1.txt").exists()
 
 
 def test_while_config_yaml_is_broken_a_daemon_is_still_seen(site: Site) -> None:

@@ -104,7 +104,8 @@ def advice(
         steps = [f"If nothing is wrong with the file, {move}.", anew]
     if yaml := _yaml_for(source, error):
         steps.append(_leaves_for(shown(yaml)))
-    steps.append(f"In a shell, `reeldrop retry {shlex.quote(shown(name))}` moves it.")
+    said = f"{'./' * shown(name).startswith('-')}{shown(name)}"  # a dash begins an option
+    steps.append(f"In a shell, `reeldrop retry {shlex.quote(said)}` moves it.")
     return "\n".join(steps)
 
 

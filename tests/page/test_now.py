@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from reeldrop.base.names import portable
 from reeldrop.page import now
 from reeldrop.store import reports
 from reeldrop.store.history import Failure
@@ -43,3 +44,15 @@ def test_what_got_a_portable_name_goes_back_under_its_own(tmp_path: Path) -> Non
     reports.beside(file).write_text("reeldrop could not render poems/nul.txt\n")
     found = told(tmp_path, ["poems/nul_.txt"])
     assert "poems/nul.txt" == found["poems/nul_.txt"]["into"]
+
+
+def test_what_goes_back_has_its_whole_name_however_long(tmp_path: Path) -> None:
+    """A saved file with a cut one would end with no suffix of a prompt file."""
+    folder, name = "f" * 60, f"{'x' * 180}.txt"
+    kept = str(portable(PurePosixPath(folder, name)))
+    file = tmp_path / "_failed" / kept
+    file.parent.mkdir(parents=True)
+    file.write_text("a ball\n")
+    reports.beside(file).write_text(f"reeldrop could not render {folder}/{name}\n")
+    found = told(tmp_path, [kept])
+    assert f"{folder}/{name}" == found[kept]["into"]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from reeldrop.base import plain_files
+from reeldrop.base.escaping import shown
 from reeldrop.base.names import PICTURES_SUFFIX
 from reeldrop.page import scripts
 from reeldrop.page.gallery import write as write_file
@@ -82,7 +83,7 @@ def _failure(failure: Failure, failed: Path) -> dict[str, object]:
     has_pictures = (failed / f"{failure.name}{PICTURES_SUFFIX}").is_dir()
     into = failure.name if has_pictures else _goes_back_to(failed / failure.name, failure.name)
     goes_back = is_plain(failed / failure.name) and not reports.is_reserved(PurePosixPath(into))
-    found = {"name": cut(failure.name), "into": cut(into), "reason": cut(failure.reason)}
+    found = {"name": cut(failure.name), "into": shown(into), "reason": cut(failure.reason)}
     found |= {"failed": failure.failed}
     return {**found, "text": text, "has_pictures": has_pictures, "goes_back": goes_back}
 

@@ -40,6 +40,9 @@ _JOB = re.compile(r"^Job (\S+), ", re.MULTILINE)
 _LONGEST = 1 << 20
 """Size limit of a report in bytes; the end of a larger file is searched for the id of its job."""
 
+_LONGEST_PATH = 4096
+"""In characters; Linux opens no longer one."""
+
 
 def text(source: PurePosixPath, job_id: str, error: BaseException, then: str) -> str:
     """Return the text of a report: the mistakes, their places and remedies, and `then`.
@@ -195,11 +198,13 @@ def name_before(place: Path) -> str:
 
     Told by its report, which strangers may write: only a name that becomes this one here counts.
     """
-    name = PurePosixPath(about(beside(place))).name
-    is_its_own = name != place.name and portable(PurePosixPath(name)).name == place.name
+    source = about(beside(place))
+    name = PurePosixPath(source).name
     is_short = len(os.fsencode(name)) <= MAX_NAME_BYTES  # with what a retry puts before it
-    is_whole = "\\" not in name  # escaped, it is not known
-    return name if is_its_own and is_short and is_whole else ""
+    is_whole = "\\" not in name and len(source) <= _LONGEST_PATH  # escaped, it is not known
+    if name == place.name or not (is_short and is_whole):
+        return ""
+    return name if portable(PurePosixPath(source)).name == place.name else ""
 
 
 def job_of(report: Path) -> str:

@@ -175,6 +175,18 @@ def test_a_text_that_facts_do_not_go_into_is_replaced() -> None:
         assert "a {boat}\\x1b[31m <b>" == words.message([one], own, {})[0]
 
 
+def test_no_text_of_a_stranger_calls_people() -> None:
+    """Discord and Mattermost would wake everybody in a channel; addresses stay as they are."""
+    for called in ("@everyone", "x@here", "_@channel_", "<@123>", "@**all**", "(@room)"):
+        one = Happening("video", "x", 0.0, {"prompt": f"a boat {called}", "video": called})
+        for title, body in (words.message([one] * n, {}, {}) for n in (1, 2)):
+            told = f"{title}\n{body}"
+            assert called not in told
+            assert called in told.replace("\u200b", "")
+    one = Happening("video", "x", 0.0, {"prompt": "ann@example.org @ sea"})
+    assert "ann@example.org @ sea" == words.message([one], {}, {})[0]
+
+
 def test_a_wrong_address_is_refused_without_its_secrets() -> None:
     """The message does not have what may be a password."""
     with pytest.raises(ConfigError, match="nonsense:") as refused:

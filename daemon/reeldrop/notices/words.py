@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from reeldrop.base.escaping import shown
+from reeldrop.base.escaping import short, shown
 from reeldrop.notices.happenings import DOWN, FAILED, IDLE, JOB, TROUBLE, VIDEO, Happening
 
 TITLES = {
@@ -37,6 +38,9 @@ _COUNTED = {
 }
 """For the title of a digest, for one event and for several."""
 
+_MENTION = re.compile(r"(?<![^\W_])@(?=\S)|@(?=everyone|here)")
+"""What chats such as Discord and Mattermost take for a call of somebody, or of all."""
+
 _LONGEST_TITLE = 200
 _LONGEST_TEXT = 20_000
 _LINES = 30
@@ -57,15 +61,18 @@ def message(
     """
     if len(happenings) == 1 and not is_unsure:
         [one] = happenings
-        title, body = _filled(titles, TITLES, one), _filled(bodies, BODIES, one)
-        return title[:_LONGEST_TITLE], body
+        return _title(titles, one), _filled(bodies, BODIES, one)
     counts = Counter(happening.kind for happening in happenings)
     title = ", ".join(_COUNTED[kind][n > 1].format(n) for kind, n in counts.items())
     title = f"perhaps told before: {title}" if is_unsure else title
-    lines = [_filled(titles, TITLES, happening) for happening in happenings[-_LINES:]]
+    lines = [_title(titles, happening) for happening in happenings[-_LINES:]]
     left_out = len(happenings) - len(lines)
     more = [f"and {left_out} earlier ones"] if left_out else []
     return title, "\n".join([*more, *lines])
+
+
+def _title(own: Mapping[str, str], happening: Happening) -> str:
+    return short(_filled(own, TITLES, happening), _LONGEST_TITLE)
 
 
 def _filled(own: Mapping[str, str], usual: Mapping[str, str], happening: Happening) -> str:
@@ -78,10 +85,11 @@ def _filled(own: Mapping[str, str], usual: Mapping[str, str], happening: Happeni
 
 
 class _Facts(dict[str, str]):
-    """Facts for a template, escaped; missing ones are empty."""
+    """Facts for a template, escaped, and calling nobody; missing ones are empty."""
 
     def __missing__(self, key: str) -> str:
         return ""
 
     def __getitem__(self, key: str) -> str:
-        return shown(super().__getitem__(key)) if key in self else ""
+        text = shown(super().__getitem__(key)) if key in self else ""
+        return _MENTION.sub("@\N{ZERO WIDTH SPACE}", text)

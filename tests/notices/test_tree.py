@@ -23,7 +23,7 @@ def test_what_is_new_is_found_once(tmp_path: Path) -> None:
     assert [] == tree.look(SINCE)
     place.publish("poems/a.txt", "a boat")
     place.end("poems/a.txt")
-    place.fail("deep/er/b.yaml", "unknown key 'stpes'")
+    place.fail("deep/er/has not rendered.yaml", "unknown key 'stpes'")
     place.fail("c.yaml", "it was cancelled", is_cancelled=True)
     found = {happening.kind: happening for happening in tree.look(SINCE)}
     assert {"video", "job", "failed"} == found.keys()
@@ -31,7 +31,7 @@ def test_what_is_new_is_found_once(tmp_path: Path) -> None:
     assert place.results / "poems" / "a" / "a_boat.jpg" == found["video"].poster
     assert str(place.results / "poems" / "a") == found["job"].facts["folder"]
     failure = found["failed"].facts
-    expected = ["deep/er/b.yaml", "unknown key 'stpes'"]
+    expected = ["deep/er/has not rendered.yaml", "unknown key 'stpes'"]
     assert expected == [failure[key] for key in ("prompt_file", "reason")]
     assert [] == tree.look(SINCE)
     place.publish("poems/a.txt", "another", number=2)

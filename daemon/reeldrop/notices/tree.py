@@ -159,7 +159,7 @@ class Tree:
             return None
         name = str(path.relative_to(self._failed)).removesuffix(ERROR_SUFFIX)
         text, status = reports.read(path), path.stat()
-        if reports.NOT_RENDERED in text.partition("\n")[0]:
+        if text.startswith(f"reeldrop {reports.NOT_RENDERED} "):
             return None
         reason = history.reason(path)
         facts = {"prompt_file": name, "reason": reason, "report": str(path)}

@@ -368,6 +368,7 @@ def test_prompt_files_for_the_inbox_are_read_there(seen: Browser, gallery: Path)
         seen.wait_for("document.querySelector('#view[open]')")
         seen.driver.find_element("xpath", "//button[.='Another take']").click()
         name = seen.ask("decodeURIComponent(location.hash).split('/').at(-1)")
+        assert not name.startswith("_"), "such a name is refused"
         (take,) = parse(saved(seen, f"{name}-take.yaml"), "a.yaml").prompts
         wanted = (text.replace("\u2028", " ").replace("\u2029", " "), 1001, 9)
         shown = take.prompt.replace("\u2028", " ").replace("\u2029", " ")
@@ -378,10 +379,10 @@ def test_prompt_files_for_the_inbox_are_read_there(seen: Browser, gallery: Path)
     seen.driver.find_element("xpath", "//summary[.='Same settings, new prompt']").click()
     box = seen.driver.find_element("css selector", "#view textarea")
     box.clear()
-    box.send_keys("a \"green\" ball\n: 'yes'")
+    box.send_keys("\"a green\" ball\n: 'yes'")
     seen.driver.find_element("xpath", "//button[.='Save the prompt file']").click()
     (other,) = parse(saved(seen, "a_green_ball_yes_.yaml"), "a.yaml").prompts
-    assert ("a \"green\" ball\n: 'yes'", 2**63 - 1) == (other.prompt, other.seed)
+    assert ("\"a green\" ball\n: 'yes'", 2**63 - 1) == (other.prompt, other.seed)
     seen.press("\ue00c")
     seen.click("#now summary")
     seen.driver.find_element("xpath", "//button[.='Retry']").click()
@@ -437,6 +438,12 @@ def test_it_says_what_the_service_does_and_what_failed(seen: Browser, tmp_path: 
     said = seen.ask("document.getElementById('now-more').innerText")
     for text in (HOSTILE[0], HOSTILE[1], "step 12 of 25", "waits for its turn", "bad.yaml"):
         assert text in said
+    seen.ask("document.querySelector('#now-more a').focus()")
+    made.status = dataclasses.replace(made.status, waiting_count=2)
+    made.write()
+    seen.ask("reeldrop.loadNow()")
+    seen.wait_for("document.getElementById('now-more').innerText.includes('Waiting: 2')")
+    assert seen.ask("document.activeElement.ariaLabel").startswith("Report on ")
     retry = (
         "[...document.querySelectorAll('#now-more [aria-label^=Retry]')].map((b) => b.ariaLabel)"
     )
@@ -483,6 +490,16 @@ def test_ratings_are_kept_by_the_browser_and_get_to_everybody(
     seen.click("#view option[value='4']")
     seen.press("\ue00c")
     seen.open(made.folder / "index.html")
+    in_another_tab = """((key) => {
+      const before = localStorage[key];
+      localStorage[key] = before.replace('true', 'false');
+      dispatchEvent(new StorageEvent('storage', { key }));
+      const seen = document.querySelector('.star').textContent;
+      localStorage[key] = before;
+      dispatchEvent(new StorageEvent('storage', { key }));
+      return seen + document.querySelector('.star').textContent;
+    })('reeldrop ratings ' + location.pathname)"""
+    assert "☆★" == seen.ask(in_another_tab)
     seen.click("#rated option[value=ours]")
     assert ["a box"] == cards(seen)
     seen.click("#save-ratings")
@@ -534,6 +551,11 @@ def test_a_keyboard_reaches_everything(seen: Browser, gallery: Path) -> None:
             break
     seen.press("\ue007")
     seen.wait_for("document.querySelector('#view').open")
+    back = "new KeyboardEvent('keydown', {key: 'ArrowRight', altKey: true, bubbles: true})"
+    same = (
+        f"location.hash === (document.querySelector('#view').dispatchEvent({back}), location.hash)"
+    )
+    assert seen.ask(same)
     seen.press("\ue014")
     seen.wait_for("document.querySelector('#view .prompt')?.textContent === 'a red ball'")
     seen.press("\ue00c")
@@ -664,9 +686,52 @@ def test_what_has_not_arrived_yet_does_no_harm(seen: Browser, tmp_path: Path) ->
     (data / "failed.js").unlink()
     seen.open(page)
     assert ["a box", "a ball"] == cards(seen)
-    assert "2 videos; 5 have not arrived yet" == seen.ask(
-        "document.getElementById('count').textContent"
-    )
+    assert "2 videos; 5 not here yet" == seen.ask("document.getElementById('count').textContent")
     seen.driver.find_elements("css selector", ".card .poster")[1].click()
     seen.wait_for("document.querySelector('#view .missing')")
+    seen.press("\ue00c")
+    seen.ask("reeldrop.compare(reeldrop.allVideos().toReversed())")
+    seen.wait_for("document.querySelector('#comparison figure:first-child .missing')")
+    seen.wait_for("document.querySelector('#comparison video').currentTime > 0")
+    seen.click("#comparison .bar button")
+    assert seen.ask("document.querySelector('#comparison video').paused")
     assert {"ERR_FILE_NOT_FOUND"} == {text.rpartition("net::")[2] for text in seen.complaints()}
+
+
+def test_what_arrives_moves_nobody(seen: Browser, tmp_path: Path) -> None:
+    """A card that is right stays, with the focus; a poster that comes after its video is shown."""
+    made = Shown(tmp_path / "results")
+    made.publish("a.txt", "a ball")
+    made.publish("b.txt", "a box")
+    page = made.write()
+    poster = tmp_path / "results/a/a_ball.jpg"
+    away = poster.rename(tmp_path / "away.jpg")
+    seen.open(page)
+    seen.wait_for("document.querySelector('.card.missing')")
+    seen.ask("document.querySelector('.missing .star').focus()")
+    away.rename(poster)
+    made.publish("c.txt", "a boat")
+    made.write()
+    question = "{words: '', folder: '', model: '', day: '', rated: ''}"
+    drawn = f"reeldrop.drawGrid(reeldrop.find({question}), false)"
+    seen.ask(f"reeldrop.loadVideos(() => {drawn})")
+    seen.wait_for("document.querySelectorAll('.card:not(.missing)').length === 3")
+    focused = "document.activeElement.closest('.card')?.querySelector('.prompt').textContent"
+    assert "a ball" == seen.ask(focused)
+    assert {"ERR_FILE_NOT_FOUND"} == {text.rpartition("net::")[2] for text in seen.complaints()}
+
+
+def test_a_video_at_the_top_is_in_no_folder(seen: Browser, tmp_path: Path) -> None:
+    """People move videos; no choice is without a name, and one video is no videos."""
+    made = Shown(tmp_path / "results")
+    for name in "ab":
+        made.publish(f"{name}.txt", f"a {name}")
+        for path in (tmp_path / "results" / name).iterdir():
+            path.rename(tmp_path / "results" / path.name)
+    seen.open(made.write())
+    folders = "[...document.querySelectorAll('#folder option')].map((o) => o.textContent)"
+    assert ["All folders"] == seen.ask(folders)
+    for path in (tmp_path / "results").glob("a_b.*"):
+        path.unlink()
+    seen.open(made.write())
+    assert "1 video" == seen.ask("document.getElementById('count').textContent")

@@ -43,7 +43,7 @@
       for (const player of players) player.currentTime = (slider.value / 1000) * first.duration;
     });
     requestAnimationFrame(follow(slider));
-    return element("div", { class: "bar" }, play, slider,
+    return element("div", { class: "bar" }, ...(players.length ? [play, slider] : []),
       element("button", { type: "button", click: () => dialog.close() }, "Close"));
   };
 
@@ -77,8 +77,11 @@
   };
 
   reeldrop.compare = (videos) => {
-    const shown = videos.map((video) => reeldrop.player(video, { autoplay: true }));
+    const shown = videos.map((video) => reeldrop.playerOrWhy(video, { autoplay: true }));
     players = shown.filter((player) => player.tagName === "VIDEO");
+    for (const player of players) {
+      player.addEventListener("error", () => { players = players.filter((p) => p !== player); });
+    }
     const apart = reeldrop.apart(videos);
     dialog.style.setProperty("--count", videos.length);
     dialog.replaceChildren(controls(),

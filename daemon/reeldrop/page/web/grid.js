@@ -14,7 +14,7 @@
   let stacks = [];
   let shown = 0;
 
-  const cut = (text) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
+  const cut = (text) => reeldrop.cut(text, LONGEST);
 
   reeldrop.pick = (video) => {
     const box = element("input", { type: "checkbox", "data-path": video.path });
@@ -59,6 +59,7 @@
     const count = takes.length > 1 ? `${takes.length} takes` : "";
     const poster = element("img", { src: reeldrop.file(video, "jpg"), alt: "", loading: "lazy" });
     poster.addEventListener("error", () => made.classList.add("missing"));
+    poster.addEventListener("load", () => made.classList.remove("missing"));
     const made = element("li", { class: takes.length > 1 ? "card stack" : "card" },
       element("button", {
         type: "button", class: "poster", click: () => reeldrop.open(video),
@@ -76,17 +77,16 @@
   const key = ([video, ...others]) =>
     `${others.length} ${video.order} ${video.path} ${reeldrop.everyonesWords(video)}`;
 
-  // Show the first stacks; keep the cards that are right already.
+  // Show the first stacks. Cards that are right stay in the page, with the focus and what plays.
   const draw = () => {
-    const wanted = stacks.slice(0, shown);
-    wanted.forEach((takes, number) => {
-      const there = grid.children[number];
-      if (there?.dataset.key === key(takes)) return;
-      const made = card(takes);
-      if (there) there.replaceWith(made);
-      else grid.append(made);
-    });
-    while (grid.children.length > wanted.length) grid.lastChild.remove();
+    const wanted = new Map(stacks.slice(0, shown).map((takes) => [key(takes), takes]));
+    for (const one of [...grid.children]) if (!wanted.has(one.dataset.key)) one.remove();
+    const there = new Map([...grid.children].map((one) => [one.dataset.key, one]));
+    let at = grid.firstChild;
+    for (const [name, takes] of wanted) {
+      if (at?.dataset.key === name) at = at.nextSibling;
+      else grid.insertBefore(there.get(name) ?? card(takes), at);
+    }
     more.hidden = shown >= stacks.length;
   };
 
@@ -94,6 +94,8 @@
     stacks = found;
     if (isNewQuestion || shown < PAGE) shown = PAGE;
     draw();
+    if (isNewQuestion) return;
+    for (const poster of grid.querySelectorAll(".missing .poster img")) poster.src = poster.src;
   };
 
   const showMore = () => { shown += PAGE; draw(); };

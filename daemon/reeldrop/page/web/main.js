@@ -29,16 +29,17 @@
     const videos = stacks.reduce((sum, takes) => sum + takes.length, 0);
     const all = reeldrop.countOfVideos();
     const there = reeldrop.allVideos().length;
-    const missing = there < all ? `; ${all - there} have not arrived yet` : "";
-    const of = videos === there ? "" : ` of ${there}`;
-    return all ? `${videos.toLocaleString()}${of} videos${missing}`
+    const away = all - there;
+    const missing = away ? `; ${away.toLocaleString()} not here yet` : "";
+    const of = videos === there ? "" : ` of ${there.toLocaleString()}`;
+    return all ? `${videos.toLocaleString()}${of} ${there === 1 ? "video" : "videos"}${missing}`
       : "No videos yet. Put a prompt file into the inbox.";
   };
 
   const draw = (isNewQuestion) => {
     const stacks = reeldrop.find(question());
     reeldrop.drawGrid(stacks, isNewQuestion);
-    field("count").textContent = count(stacks);
+    reeldrop.tell(field("count"), count(stacks));
   };
 
   const arrived = () => {
@@ -76,6 +77,7 @@
     field(id).addEventListener("change", () => draw(true));
   }
   addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "/" && !event.target.closest("input, textarea, select")) {
       event.preventDefault();
       field("words").focus();

@@ -7,6 +7,7 @@
   let failures = [];
   let areMore = false;
   let aside = "_failed/";
+  let shown = "";
 
   // Called by the data's scripts.
   reeldrop.status = (found) => { status = found; };
@@ -45,7 +46,7 @@
   // A report is beside its prompt file, which may be outside of the results.
   const report = (name) => reeldrop.isWhole(name) && !aside.startsWith("/") && element("a", {
     href: reeldrop.address(`${aside}${name}.error.txt`), target: "_blank",
-    "aria-label": `Report on ${name}`,
+    "data-key": `Report ${name}`, "aria-label": `Report on ${name}`,
   }, "Report");
 
   const failure = (found) => element("li", {},
@@ -77,10 +78,14 @@
       + " with another seed. Buttons save files: each says where it belongs."),
   ];
 
+  // What has not changed stays as it is, with the focus and what somebody has marked.
   const show = () => {
+    const found = JSON.stringify([status, status && isOutdated(), failures, areMore, aside]);
+    if (found === shown) return;
+    shown = found;
     const [kind, text] = line();
     const place = document.getElementById("now-line");
-    if (place.textContent !== text) place.textContent = text;
+    reeldrop.tell(place, text);
     place.dataset.kind = failures.length && kind === "on" ? "failed" : kind;
     const count = areMore ? `more than ${failures.length}` : failures.length;
     const failed = failures.length ? `${count} failed` : "";
@@ -96,14 +101,16 @@
       ...steering(),
       ...(status ? [element("p", { class: "meta" }, `as of ${reeldrop.time(status.updated)}`)] : []),
     );
-    if (key) [...more.querySelectorAll("button")].find((b) => b.dataset.key === key)?.focus();
+    if (key) [...more.querySelectorAll("[data-key]")].find((b) => b.dataset.key === key)?.focus();
   };
 
-  // Say something, until somebody has read it.
+  // Say something, until somebody has read it; then the focus goes back.
   reeldrop.say = (text) => {
     document.querySelector(".said")?.remove();
+    const before = document.activeElement;
+    const close = () => { said.remove(); before?.focus({ preventScroll: true }); };
     const said = element("div", { class: "said", role: "alert" }, element("p", {}, text),
-      element("button", { type: "button", click: () => said.remove() }, "OK"));
+      element("button", { type: "button", click: close }, "OK"));
     (document.querySelector("dialog[open]") ?? document.body).append(said);
   };
 

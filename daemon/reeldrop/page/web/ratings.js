@@ -4,7 +4,7 @@
 
 (() => {
   const { element } = reeldrop;
-  const KEY = `reeldrop ratings ${location.pathname}`;
+  const KEY = `reeldrop ratings ${location.pathname.replace(/\/$/, "/index.html")}`;
   const NONE = { favourite: false, rating: 0 };
   let counted = {};
 
@@ -35,7 +35,9 @@
     }
   };
   addEventListener("storage", ({ key }) => { // another tab
-    if (key === KEY) ours = kept();
+    if (key !== KEY) return;
+    ours = kept();
+    show();
   });
 
   reeldrop.ours = (video) => ours.videos[id(video)] ?? NONE;
@@ -46,14 +48,11 @@
     else delete ours.videos[id(video)];
     ours.changed = true;
     keep();
-    showSave();
-    for (const star of document.querySelectorAll(".star")) {
-      if (star.dataset.video === id(video)) drawStar(star, video);
-    }
+    show();
   };
 
-  const drawStar = (star, video) => {
-    const is = reeldrop.ours(video).favourite;
+  const drawStar = (star) => {
+    const is = (ours.videos[star.dataset.video] ?? NONE).favourite;
     star.setAttribute("aria-pressed", is);
     star.textContent = is ? "★" : "☆";
   };
@@ -63,7 +62,7 @@
       type: "button", class: "star", "data-video": id(video), "aria-label": "Favourite",
       click: () => reeldrop.rate(video, { favourite: !reeldrop.ours(video).favourite }),
     });
-    drawStar(star, video);
+    drawStar(star);
     return star;
   };
 
@@ -98,7 +97,8 @@
   };
 
   const button = document.getElementById("save-ratings");
-  const showSave = () => {
+  const show = () => {
+    document.querySelectorAll(".star").forEach(drawStar);
     button.hidden = !ours.changed && !Object.keys(ours.videos).length;
     button.textContent = ours.changed ? "Save my ratings" : "Save my ratings again"; // it got lost
   };
@@ -108,7 +108,7 @@
       "into the inbox, and everybody sees your ratings");
     ours.changed = false;
     keep();
-    showSave();
+    show();
   });
-  showSave();
+  show();
 })();

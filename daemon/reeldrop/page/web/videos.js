@@ -93,7 +93,7 @@
     const days = new Set();
     for (const found of all) {
       let folder = "";
-      for (const part of found.folder.split("/")) {
+      for (const part of found.folder.split("/").filter(Boolean)) {
         folder = folder ? `${folder}/${part}` : part;
         folders.set(folder, (folders.get(folder) ?? 0) + 1);
       }

@@ -21,6 +21,14 @@
     return player;
   };
 
+  // The same; what the page can't play or find is said in its place.
+  reeldrop.playerOrWhy = (video, attributes) => {
+    const player = reeldrop.player(video, attributes);
+    player.addEventListener("error", () => player.replaceWith(
+      element("p", { class: "missing" }, "The video has not arrived here yet.")));
+    return player;
+  };
+
   // A value in words: of a list its items, of a mapping its lines.
   const shown = (value) => {
     if (value === null || typeof value !== "object") return String(value);
@@ -94,23 +102,21 @@
   reeldrop.show = (video) => {
     const focused = dialog.open && (document.activeElement?.textContent ?? "");
     const others = reeldrop.takes(video);
-    const player = reeldrop.player(video, { controls: true, autoplay: true });
-    player.addEventListener("error", () => player.replaceWith(
-      element("p", { class: "missing" }, "The video has not arrived here yet.")));
     dialog.replaceChildren(
       element("div", { class: "bar" },
         button("Previous", () => reeldrop.step(-1)), button("Next", () => reeldrop.step(1)),
         reeldrop.star(video),
         reeldrop.ratingOf(video), reeldrop.pick(video), button("Close", () => dialog.close())),
-      player, ...takes(video, others),
+      reeldrop.playerOrWhy(video, { controls: true, autoplay: true }), ...takes(video, others),
       element("p", { class: "prompt", dir: "auto", tabindex: 0 }, video.prompt),
-      element("p", { class: "meta" }, [video.path, reeldrop.time(video.finished),
-        reeldrop.everyonesWords(video)].filter(Boolean).join(" · ")),
+      element("p", { class: "meta" }, element("bdi", {}, video.path),
+        ...[reeldrop.time(video.finished), reeldrop.everyonesWords(video)].filter(Boolean)
+          .map((text) => ` · ${text}`)),
       files(video),
       element("p", { class: "links" },
         button("Another take", () => reeldrop.saveAnotherTake(video)), newPrompt(video)),
       table(video));
-    dialog.setAttribute("aria-label", video.prompt.slice(0, 100));
+    dialog.setAttribute("aria-label", reeldrop.cut(video.prompt, 100));
     if (!dialog.open) dialog.showModal();
     else keepFocus(focused);
   };
@@ -121,7 +127,8 @@
     dialog.replaceChildren(); // or the video would go on
     reeldrop.open(null);
   });
-  dialog.addEventListener("keydown", ({ key, target }) => {
+  dialog.addEventListener("keydown", ({ key, target, altKey, ctrlKey, metaKey, shiftKey }) => {
+    if (altKey || ctrlKey || metaKey || shiftKey) return; // Alt with an arrow is "back"
     if (target.closest("textarea, video, input, select")) return;
     if (key === "ArrowLeft") reeldrop.step(-1);
     if (key === "ArrowRight") reeldrop.step(1);

@@ -686,7 +686,9 @@ def test_what_has_not_arrived_yet_does_no_harm(seen: Browser, tmp_path: Path) ->
     (data / "failed.js").unlink()
     seen.open(page)
     assert ["a box", "a ball"] == cards(seen)
-    assert "2 videos; 5 not here yet" == seen.ask("document.getElementById('count').textContent")
+    assert "2 videos; 5 have not arrived yet" == seen.ask(
+        "document.getElementById('count').textContent"
+    )
     seen.driver.find_elements("css selector", ".card .poster")[1].click()
     seen.wait_for("document.querySelector('#view .missing')")
     seen.press("\ue00c")

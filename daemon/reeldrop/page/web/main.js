@@ -30,7 +30,8 @@
     const all = reeldrop.countOfVideos();
     const there = reeldrop.allVideos().length;
     const away = all - there;
-    const missing = away ? `; ${away.toLocaleString()} not here yet` : "";
+    const missing = !away ? ""
+      : `; ${away.toLocaleString()} ${away === 1 ? "has" : "have"} not arrived yet`;
     const of = videos === there ? "" : ` of ${there.toLocaleString()}`;
     return all ? `${videos.toLocaleString()}${of} ${there === 1 ? "video" : "videos"}${missing}`
       : "No videos yet. Put a prompt file into the inbox.";

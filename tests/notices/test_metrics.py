@@ -41,7 +41,7 @@ def test_the_first_shortage_is_an_increase(tmp_path: Path) -> None:
 
 
 def test_several_renderers_are_counted_by_what_they_do(tmp_path: Path) -> None:
-    """Their batches add up; when all are lost, none does anything."""
+    """Their batches add up; when all are lost, or the daemon was killed, none does anything."""
     file, metrics = tmp_path / "reeldrop.prom", Metrics({})
     busy = RendererNow("a", "T4", State.RENDERING, together=3)
     found = Status(1, State.RENDERING, "m", "now", renderers=(busy, replace(busy, id="b")))
@@ -49,9 +49,13 @@ def test_several_renderers_are_counted_by_what_they_do(tmp_path: Path) -> None:
     metrics.write(file)
     assert 'reeldrop_renderers{state="rendering"} 2.0' in file.read_text()
     assert "reeldrop_batch_size 6.0" in file.read_text()
-    metrics.show(replace(found, state=State.NO_RENDERER, renderers=()), is_running=True)
-    metrics.write(file)
-    assert 'reeldrop_renderers{state="rendering"} 0.0' in file.read_text()
+    lost = replace(found, state=State.NO_RENDERER, renderers=())
+    for gone, is_running in ((lost, True), (found, False)):
+        metrics.show(found, is_running=True)
+        metrics.show(gone, is_running=is_running)
+        metrics.write(file)
+        assert 'reeldrop_renderers{state="rendering"} 0.0' in file.read_text()
+        assert "reeldrop_batch_size 0.0" in file.read_text()
 
 
 def test_each_renderer_is_shown(tmp_path: Path) -> None:

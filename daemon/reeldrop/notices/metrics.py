@@ -136,15 +136,16 @@ class Metrics:
         for state in State:
             is_now = is_running and status is not None and status.state == state
             self._state.labels(str(state)).set(is_now)
+        now = status if is_running else None
+        found = now.renderers if now is not None else ()
         self._each.clear()
-        for one in status.renderers if is_running and status is not None else ():
+        for one in found:
             self._each.labels(one.id, one.device, str(one.state)).set(1)
         if status is not None:
             self._waiting.set(status.waiting_count)
             self._oldest.set(status.waiting_seconds if status.waiting_count else 0)
             self._strays.set(status.unrecognised_count)
-            alone = status.rendering.together if status.rendering is not None else 0
-            found = status.renderers
+            alone = now.rendering.together if now is not None and now.rendering is not None else 0
             self._together.set(sum(r.together for r in found) if found else alone)
             self._has_several |= bool(found)
             for state in (State.IDLE, State.RENDERING, State.LOADING, State.WARMING_UP):

@@ -540,8 +540,10 @@ def test_a_browser_that_keeps_nothing_says_so(seen: Browser, gallery: Path) -> N
 
 
 def test_a_keyboard_reaches_everything(seen: Browser, gallery: Path) -> None:
-    """A slash leads to the search, Enter opens, arrows go on, Escape closes."""
+    """Slash leads to the search, Enter opens, arrows go on, Escape closes; all names differ."""
     seen.open(gallery)
+    names = seen.ask("[...document.querySelectorAll('.card [aria-label]')].map((e) => e.ariaLabel)")
+    assert 3 * len(cards(seen)) == len({*names})
     seen.press("/")
     assert "words" == seen.ask("document.activeElement.id")
     seen.press("b", "a", "l", "l")

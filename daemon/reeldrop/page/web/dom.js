@@ -21,10 +21,6 @@ reeldrop.tell = (place, text) => {
   if (place.textContent !== text) place.textContent = text;
 };
 
-// A text with so many characters at most, none of which is cut in two.
-reeldrop.cut = (text, most) => (text.length > most
-  ? `${text.slice(0, most).replace(/[\ud800-\udbff]$/, "")}…` : text);
-
 // The address of a file below the results, from this page.
 reeldrop.address = (path) => "./" + path.split("/").map(encodeURIComponent).join("/");
 

@@ -5,7 +5,6 @@
   const { element } = reeldrop;
   const PAGE = 60;
   const MOST_COMPARED = 4;
-  const LONGEST = 200;
   const grid = document.getElementById("grid");
   const more = document.getElementById("more");
   const compare = document.getElementById("compare");
@@ -14,10 +13,10 @@
   let stacks = [];
   let shown = 0;
 
-  const cut = (text) => reeldrop.cut(text, LONGEST);
-
   reeldrop.pick = (video) => {
-    const box = element("input", { type: "checkbox", "data-path": video.path });
+    const box = element("input", {
+      type: "checkbox", "data-path": video.path, "aria-label": `Compare ${reeldrop.shortPrompt(video)}`,
+    });
     box.checked = picked.has(video.path);
     box.addEventListener("change", () => {
       if (box.checked) picked.set(video.path, video);
@@ -63,9 +62,9 @@
     const made = element("li", { class: takes.length > 1 ? "card stack" : "card" },
       element("button", {
         type: "button", class: "poster", click: () => reeldrop.open(video),
-        "aria-label": [cut(video.prompt), count].filter(Boolean).join(", "),
+        "aria-label": [reeldrop.shortPrompt(video), count].filter(Boolean).join(", "),
       }, poster, count && element("span", { class: "badge", "aria-hidden": "true" }, count)),
-      element("p", { class: "prompt", dir: "auto" }, cut(video.prompt)),
+      element("p", { class: "prompt", dir: "auto" }, reeldrop.shortPrompt(video)),
       element("p", { class: "meta" }, `${video.own.model} · ${reeldrop.time(video.finished)}`),
       element("p", { class: "meta" }, reeldrop.everyonesWords(video)),
       element("div", { class: "deeds" }, reeldrop.star(video), reeldrop.pick(video)));

@@ -59,7 +59,8 @@
 
   reeldrop.star = (video) => {
     const star = element("button", {
-      type: "button", class: "star", "data-video": id(video), "aria-label": "Favourite",
+      type: "button", class: "star", "data-video": id(video),
+      "aria-label": `Favourite ${reeldrop.shortPrompt(video)}`,
       click: () => reeldrop.rate(video, { favourite: !reeldrop.ours(video).favourite }),
     });
     drawStar(star);

@@ -3,6 +3,7 @@
 
 (() => {
   const FIRST_CHUNKS = 3;
+  const LONGEST = 200;
   const NEWEST_KEPT = 1; // chunks that are loaded again, because they still get videos
   const chunks = new Map();
   let listed = { chunks: 0, videos: 0 };
@@ -41,6 +42,10 @@
       words: searched.map(plain).join("\n"),
     };
   };
+
+  // The prompt, cut where it is long, but in no character.
+  reeldrop.shortPrompt = ({ prompt }) => (prompt.length > LONGEST
+    ? `${prompt.slice(0, LONGEST).replace(/[\ud800-\udbff]$/, "")}…` : prompt);
 
   reeldrop.file = (found, suffix) => reeldrop.address(`${found.path}.${suffix}`);
 

@@ -11,7 +11,8 @@
   reeldrop.player = (video, attributes = {}) => {
     const format = ["mp4", "webm"].find((one) => video.formats.includes(one));
     if (!format) {
-      return element("img", { src: reeldrop.file(video, video.formats[0]), alt: video.prompt });
+      const src = reeldrop.file(video, video.formats[0]);
+      return element("img", { src, alt: reeldrop.shortPrompt(video) });
     }
     const player = element("video", {
       ...LOOPED, ...attributes, src: reeldrop.file(video, format),
@@ -116,7 +117,7 @@
       element("p", { class: "links" },
         button("Another take", () => reeldrop.saveAnotherTake(video)), newPrompt(video)),
       table(video));
-    dialog.setAttribute("aria-label", reeldrop.cut(video.prompt, 100));
+    dialog.setAttribute("aria-label", reeldrop.shortPrompt(video));
     if (!dialog.open) dialog.showModal();
     else keepFocus(focused);
   };

@@ -189,8 +189,11 @@ def test_no_text_of_a_stranger_calls_people() -> None:
 
 def test_a_wrong_address_is_refused_without_its_secrets() -> None:
     """The message does not have what may be a password."""
-    with pytest.raises(ConfigError, match="nonsense:") as refused:
+    with pytest.raises(ConfigError, match="nonsense://") as refused:
         Service("nonsense://user:hunter2@host", {}, {}, attaches=True)
+    assert "hunter2" not in str(refused.value)
+    with pytest.raises(ConfigError, match="use an address under notify, or") as refused:
+        Service("hunter2@host", {}, {}, attaches=True)
     assert "hunter2" not in str(refused.value)
     service = Service("json://user:hunter2@localhost", {}, {}, attaches=True)
     assert "hunter2" not in service.name

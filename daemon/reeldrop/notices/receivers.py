@@ -78,8 +78,9 @@ class Service:
         _listen()
         self._apprise = apprise.Apprise()
         if not self._apprise.add(url) or len(self._apprise) != 1:
-            kind = url.partition(":")[0]
-            problem = f"Apprise can't use an address under notify ({kind}:...), or it is several"
+            scheme = re.match("[a-z0-9]+://", url, re.IGNORECASE)  # all else may be a secret
+            kind = f" ({scheme[0]}...)" if scheme else ""
+            problem = f"Apprise can't use an address under notify{kind}, or it is several"
             raise ConfigError(Mistake(problem, "see https://appriseit.com/services/"))
         self.name = self._apprise[0].url(privacy=True)
         self.key = url

@@ -73,34 +73,31 @@ def _print_waiting(now: Status) -> None:
 
 
 def current(config: Config) -> Status:
-    """Return the daemon's status; without a daemon, one with what waits in the folders."""
+    """Return the daemon's status; without its report, one with what waits in the folders."""
     found = reports.read(config.spool / reports.FILE_NAME)
-    if folders.is_at_work(config):
-        return found or unread(config)
+    is_at_work = folders.is_at_work(config)
+    if found is not None and is_at_work:
+        return found
     holder = folders.spool_of(config).lock.holder()
-    tunes = holder is not None and holder.role == TUNER
-    reason = folders.problem_of_inbox(config)
+    state, reason = State.NOT_RUNNING, folders.problem_of_inbox(config)
     if not reason and found is not None and found.state == State.STOPPED and found.reason:
         reason = f"it ended because of an error: {found.reason}"
-    if tunes and holder is not None:
-        reason = f"process {holder.pid} has the spool until it is done"
+    if is_at_work:
+        state = State.UNKNOWN
+        reason = f"a daemon is at work, but has no report in {config.spool} that can be read"
+    elif holder is not None and holder.role == TUNER:
+        state, reason = State.TUNING, f"process {holder.pid} has the spool until it is done"
     inbox = folders.scanned_inbox(config)
-    waiting = _waiting_without_daemon(config, inbox)
+    waiting = _waiting(config, inbox, is_at_work=is_at_work)
     unrecognised = _shown(inbox.strays())
     return dataclasses.replace(
-        bare(config, State.TUNING if tunes else State.NOT_RUNNING, reason),
+        bare(config, state, reason),
         waiting=tuple(waiting[: reports.MAX_WAITING]),
         waiting_count=len(waiting),
         unrecognised=tuple(unrecognised[: reports.MAX_WAITING]),
         unrecognised_count=len(unrecognised),
         waiting_seconds=_seconds_in_inbox(inbox),
     )
-
-
-def unread(config: Config) -> Status:
-    """Return the status of a daemon without a report that can be read."""
-    reason = f"a daemon is at work, but has no report in {config.spool} that can be read"
-    return bare(config, State.UNKNOWN, reason)
 
 
 def bare(config: Config, state: State, reason: str) -> Status:
@@ -132,11 +129,13 @@ def _seconds_in_inbox(inbox: Inbox) -> int:
     return 0 if oldest is None else max(0, int(time.time() - oldest / 1e9))
 
 
-def _waiting_without_daemon(config: Config, inbox: Inbox) -> list[Waiting]:
-    unfinished = [job.source for job in folders.spool_of(config).unfinished()]
+def _waiting(config: Config, inbox: Inbox, *, is_at_work: bool) -> list[Waiting]:
+    begun, new = "begun, goes on when the daemon runs", "the daemon is not running"
+    if is_at_work:
+        begun, new = "begun", "only the daemon knows why"
     waiting = [
-        *((path, "begun, goes on when the daemon runs") for path in unfinished),
-        *((path, "the daemon is not running") for path in folders.prompt_files(inbox)),
+        *((job.source, begun) for job in folders.spool_of(config).unfinished()),
+        *((path, new) for path in folders.prompt_files(inbox)),
         *inbox.waiting(0.0),
     ]
     return _shown(waiting)

@@ -154,10 +154,9 @@ class Looker:
     def look(self) -> Seen:
         """Return the state."""
         config, report, sought = self._config, self._daemons_report(), self.sought
-        is_at_work = folders.is_at_work(config)
-        its_own = report or shown_status.unread(config)
+        its_own = report if folders.is_at_work(config) else None
         return Seen(
-            its_own if is_at_work else self._without_daemon(),
+            its_own or self._without_report(),
             shown_status.doubts(config, report),
             self._failures.value(),
             _free_bytes(config),
@@ -182,7 +181,7 @@ class Looker:
             self._report, self._read = reports.read(file), now
         return self._report
 
-    def _without_daemon(self) -> Status:
+    def _without_report(self) -> Status:
         try:
             return self._folders.value()
         except OSError as error:

@@ -221,6 +221,24 @@ def test_a_video_whose_folder_is_removed_while_it_is_encoded_comes_later(place: 
     assert {"a.txt", "job.log", "p1.jpg", "p1.mp4", "p1.yaml"} == names
 
 
+def test_results_that_are_removed_are_made_again_for_what_fails(place: Place) -> None:
+    """Not as a part of the way to `_failed/`: they would be taken for another folder."""
+    for name in ("a.txt", "b.txt"):
+        job = place.claim(name)
+        place.jobs.opened.open(job, prompts(2))
+        batch = next_batch(place.jobs)
+        assert batch is not None
+        if name == "a.txt":
+            place.publish(batch)
+        else:
+            place.jobs.batches.failed(job.id, batch.prompts[0], Unrenderable("broken"))
+        shutil.rmtree(place.root / "results")
+        place.jobs.batches.failed(job.id, batch.prompts[1], Unrenderable("broken"))
+    assert [] == list(place.spool.unfinished())
+    published_together(place, "c.txt")
+    assert (place.root / "results/_failed/b.txt").exists()
+
+
 def test_after_max_attempts_only_what_was_in_hand_fails(place: Place) -> None:
     """Published videos stay, other prompts are rendered; `_failed/` has the prompt to blame."""
     job = place.claim("a.txt")

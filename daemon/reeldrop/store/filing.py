@@ -77,6 +77,7 @@ class Filing:
 
     def set_aside(self, job: Job, error: Exception) -> None:
         """End a job by moving its prompt file into `_failed/`, with a report."""
+        self._make_results()
         warning = self._clean(job)
         advice = functools.partial(reports.advice, job.source, error, pictures=pictures.of(job))
 
@@ -111,8 +112,17 @@ class Filing:
             "Take their prompts out of the file first, or they are rendered again.\n"
         )
 
+    def _make_results(self) -> None:
+        """Make the results again if somebody has removed them with the `_failed/` that is in them.
+
+        If that were made first, they would seem to be another folder in the place of the old one.
+        """
+        with self._results.root.opened(make=True):
+            pass
+
     def _set_aside_remainder(self, job: Job, videos: int, failures: Sequence[FailedPrompt]) -> None:
         """Write a prompt file with only the failed prompts into `_failed/`."""
+        self._make_results()
         left = sidecars.remainder_text([prompt for prompt, _ in failures])
         error = failures[0][1]
         others = f"The other videos ({videos}) are in {self._results.folder_for(job.source)}.\n"

@@ -2,7 +2,7 @@
 
 A video has a file for each format, a poster and a sidecar, all with one stem. The sidecar is
 written first: it has the job's id and the video's number, and so reserves the stem. A video counts
-as published when all its files exist. Does not know how frames are made or encoded.
+as published when its last file exists. Does not know how frames are made or encoded.
 """
 
 from __future__ import annotations
@@ -288,6 +288,14 @@ class Results:
 
 
 def is_published(video: Video) -> bool:
+    """Return whether the last file of a video exists.
+
+    They come in order, so if others are missing, somebody has taken them away.
+    """
+    return video.files[-1].exists()
+
+
+def is_whole(video: Video) -> bool:
     """Return whether every file of a video exists."""
     return all(path.exists() for path in (*video.files, video.poster))
 

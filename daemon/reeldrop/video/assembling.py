@@ -23,7 +23,7 @@ from reeldrop.base.events import Event, SheetsMade
 from reeldrop.base.job import Job, Prompt, Video
 from reeldrop.base.names import POSTER_SUFFIX, VIDEO_SUFFIX
 from reeldrop.base.roots import Root
-from reeldrop.store.results import Results, is_published
+from reeldrop.store.results import Results, is_whole
 from reeldrop.store.sheets import SheetsOf, Write, note_left_sheets
 from reeldrop.video import arrangement, signing, synthetic
 from reeldrop.video.labels import Labels
@@ -163,7 +163,7 @@ class Assembler:
         """Make the missing sheets, and return the names of all."""
         job = making.job
         found = self._results.reserved(job).items()
-        videos = {number: video for number, video in found if is_published(video)}
+        videos = {number: video for number, video in found if is_whole(video)}
         if len(videos.keys() & {prompt.number for prompt in making.prompts}) < _LEAST:
             return []
         with self._results.opened(job.source) as folder:

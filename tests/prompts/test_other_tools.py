@@ -454,6 +454,21 @@ CASES = [
         ],
     ),
     Case(
+        "settings of their own below a negative prompt",
+        "a red ball\nNegative prompt: mud\na blue boat\nSteps: 20",
+        "A1111",
+        [
+            {**BALL, "negative_prompt": "mud"},
+            {"prompt": "a blue boat", "num_inference_steps": 20},
+        ],
+    ),
+    Case(
+        "titles below what a chat says",
+        "Sure! Here are two prompts:\n**Red**\na red ball\n**Blue**\na boat\n"
+        "Would you like me to make more variations?",
+        "what a chat says",
+    ),
+    Case(
         "a separator of Excel", "sep=;\nPrompt;Seed\na red ball;7", "a table", [{**BALL, "seed": 7}]
     ),
     Case("numbers of rows", "No\tDescription\n1\ta red ball", "a table", [BALL]),
@@ -711,6 +726,65 @@ def test_marks_of_a_pasted_list(text: str, expected: list[str], mark: str) -> No
     file = parse(text, "a.txt")
     assert expected == [prompt.prompt for prompt in file.prompts]
     assert f"{mark} at the beginning is left out" in file.prompts[0].notes[0]
+
+
+LEGITIMATE = """\
+A terminal shows the prompt:
+The computer prompts the user
+屏幕上显示提示词：
+一只猫在看readme.txt
+www.example.org网站上的猫
+a poster that says www.example.org
+Sent from my heart
+发自我的内心的微笑
+Get outlook for life
+Let me know about love.
+Would you like some more tea?
+If you want more, dance in the rain.
+2026-11-24 10:32 - Berlin: a tram
+(s)he walks
+3、4只猫在玩
+○△□
+①②③
+"An open quote
+«IRMû
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LEGITIMATE,
+        *LEGITIMATE.splitlines(),
+        "(s)he walks\n(s)he runs",
+        "3、4只猫在玩\n4、5只狗在跑",
+        "1．5倍速的城市\n2．5倍速的城市",  # noqa: RUF001
+        "●●●\n■■■",
+        "①→②\n②→③",
+        "1\n2\na cat\na dog",
+        "zero\n1\none\n2\ntwo",
+        "10:10\n12:00\na clock\na watch",
+        "yes,no,maybe\nred,green,blue",
+        "comic,text,manga\nportrait,oil",
+    ],
+)
+def test_what_only_resembles_what_other_tools_write(text: str) -> None:
+    """Each line is rendered as it is, without a note."""
+    expected = [(line, ()) for line in text.splitlines()]
+    assert expected == [(found.prompt, found.notes) for found in parse(text, "a.txt").prompts]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**A ball**\n**A boat**\na dog\na cat",
+        "24. Dezember, Schnee\n24. Dezember, Regen",
+        "○ turns into a square\n□ turns into a circle",
+    ],
+)
+def test_what_may_be_more_than_markup_is_filmed(text: str) -> None:
+    """Not all of it is markup for certain: each line is rendered as it is, with a note on some."""
+    assert text.splitlines() == texts(text)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ _TIMED = re.compile(
 )
 _DAY, _TIME = r"\d{1,4}[./-]\d{1,2}[./-]\d{2,4}", r"\d{1,2}:\d\d(?::\d\d)?(?:\s?[ap]m)?"
 _MESSAGE = re.compile(
-    rf"^(?:\[{_TIME}, {_DAY}\]|\[?{_DAY},? {_TIME}(?:\]| -)) [^:]{{1,40}}: (?P<value>\S.*)$", re.I
+    rf"^(?:\[{_TIME}, {_DAY}\]|\[?{_DAY}, {_TIME}(?:\]| -)) [^:]{{1,40}}: (?P<value>\S.*)$", re.I
 )
 """A message in the log of a messenger, such as `[10:32, 24/11/2026] Ann: a cat`."""
 

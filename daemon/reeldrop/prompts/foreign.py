@@ -64,16 +64,12 @@ def refuse(name: str, text: str, lines: Lines, names: Names) -> None:
     _check_keyframes(stem, lines)
     _check_heading(lines)
     names = key_value.without_second(names, (line for _, line in lines))
-    found = []
-    strange = []
-    around = _around(lines)
-    for number, line in lines[:MAX_VIDEOS]:  # a file with more is refused for their number
-        what = key_value.naming(line, names) or dialects.of_line(line) or around.get(number)
-        found.append((number, line, what))
-        if what is not None and not what.is_doubtful:
-            strange.append((number, line, what))
-        if len(strange) > _ENOUGH:
-            break
+    examined = _examined(lines[:MAX_VIDEOS], names)  # a file with more is refused for their number
+    around = _around([(number, line) for number, line, what in examined if what is None])
+    found = [(number, line, what or around.get(number)) for number, line, what in examined]
+    strange = [
+        (number, line, what) for number, line, what in found if what and not what.is_doubtful
+    ]
     if not strange:
         return
     example, left_out = in_yaml.example(found)
@@ -86,26 +82,40 @@ def refuse(name: str, text: str, lines: Lines, names: Names) -> None:
     raise PromptError(*_with_one_example(mistakes), *_unusable(strange))
 
 
+def _examined(lines: Lines, names: Names) -> list[tuple[int, str, Recognised | None]]:
+    """Return lines with what each of them is, until there are enough of another tool."""
+    examined = []
+    strange = 0
+    for number, line in lines:
+        what = key_value.naming(line, names) or dialects.of_line(line)
+        examined.append((number, line, what))
+        strange += what is not None and not what.is_doubtful
+        if strange > _ENOUGH:
+            break
+    return examined
+
+
 def _around(lines: Lines) -> dict[int, Recognised]:
     """Return the lines that stand between prompts, and are none, by their numbers.
 
-    Titles in bold, numbers that count up, times, and rows of a table.
+    Rows of a table, and what is above each text: titles in bold, times, numbers that count up.
     """
-    rows, titles, counted, times = (
-        [(number, line) for number, line in lines if pattern.fullmatch(line)]
-        for pattern in (_ROW, _TITLE, _COUNTED, _TIME_ALONE)
-    )
-    if [int(line.strip("#.): ")) for _, line in counted] != [*range(1, len(counted) + 1)]:
-        counted = []
     found: dict[int, Recognised] = {}
-    for kind, what in (
-        (rows, "is a row of a table in Markdown"),
-        (titles, "is a title in bold, not a prompt"),
-        (counted, "is a number alone, not a prompt"),
-        (times, "is a time alone, not a prompt"),
+    for pattern, what in (
+        (_ROW, "is a row of a table in Markdown"),
+        (_TITLE, "is a title in bold, not a prompt"),
+        (_COUNTED, "is a number alone, not a prompt"),
+        (_TIME_ALONE, "is a time alone, not a prompt"),
     ):
-        if len(kind) > 1 and (kind is rows or 2 * len(kind) <= len(lines)):
-            found |= {number: Recognised(what) for number, _ in kind}
+        places = [place for place, (_, line) in enumerate(lines) if pattern.fullmatch(line)]
+        told = [lines[place] for place in places]
+        gaps = [b - a for a, b in itertools.pairwise([*places, len(lines)])]
+        is_above = places[:1] == [0] and min(gaps) > 1
+        if pattern is _COUNTED and is_above:
+            numbers = [int(line.strip("#.): ")) for _, line in told]
+            is_above = numbers == [*range(1, len(told) + 1)]
+        if len(told) > 1 and (is_above or pattern is _ROW):
+            found |= {number: Recognised(what) for number, _ in told}
     return found
 
 
@@ -239,19 +249,18 @@ def _rows(lines: Lines) -> list[Said] | None:
     names = [_BRACKETS.sub("", name).strip(" \"'*") for name in head.split(mark)]
     known = [other_names.normal(name) for name in names]
     is_table = len(names) > 1 and all(n == "#" or n.replace("_", "").isalnum() for n in known)
-    is_certain = mark == "\t" or (mark in ",;" and f"{mark} " not in head)
-    if not is_table or not any(_is_of_prompts(name, is_certain=is_certain) for name in known):
-        return None
-    if not any(mark in line for _, line in lines[1:]):
+    if not is_table or not any(mark in line for _, line in lines[1:]):
         return None
     try:
-        told = [
-            zip(names, map(str.strip, row), strict=False)
-            for row in csv.reader(table[1 : in_yaml.MOST + 2], delimiter=mark)
-        ]
-        return [{n: cell for n, cell in row if not _is_number_of_row(n, cell)} for row in told]
+        rows = [*csv.reader(table[1 : in_yaml.MOST + 2], delimiter=mark)]
     except csv.Error:  # a cell is longer than any prompt
-        return []
+        rows = []
+    is_even = {len(row) for row in rows} == {len(names)} and f"{mark} " not in head
+    is_certain = mark == "\t" or (mark in ",;" and is_even)
+    if not any(_is_of_prompts(name, is_certain=is_certain) for name in known):
+        return None
+    told = [zip(names, map(str.strip, row), strict=False) for row in rows]
+    return [{n: cell for n, cell in row if not _is_number_of_row(n, cell)} for row in told]
 
 
 def _is_number_of_row(column: str, cell: str) -> bool:
@@ -261,7 +270,7 @@ def _is_number_of_row(column: str, cell: str) -> bool:
 
 def _is_of_prompts(column: str, *, is_certain: bool) -> bool:
     is_certain = is_certain or "prompt" in column or not column.isascii()  # not: caption, text
-    return is_certain and other_names.ours(column, ("prompt", "negative_prompt")) is not None
+    return is_certain and other_names.ours(column, ("prompt",)) is not None
 
 
 def _refuse(stem: str, problem: str, number: int, says: Iterable[Said]) -> None:

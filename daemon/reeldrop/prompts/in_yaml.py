@@ -30,13 +30,17 @@ _METADATA = re.compile(r"[A-Z][\w ()-]{2,40}: \S{1,60}")
 
 _AROUND, _DIGITS = " *_#=-[]【】:：", "0123456789# "
 LIST_MARK = re.compile(
-    r"(?P<sign>[-*+>–—→](?=\s)|[•◦‣▪●○∙·・►▸▶➤✓✔✅☐☑■□◆◇\uf020-\uf0ff]\ufe0f?|[oØüvq§](?=\t))"
+    r"(?P<sign>[-*+>–—→](?=\s)|[oØüvq§](?=\t)"
+    r"|[•◦‣▪●○∙·・►▸▶➤✓✔✅☐☑■□◆◇\uf020-\uf0ff]\ufe0f?(?=[\s\w\"'“„«「『(]))"
     r"\s*(\[[ xX]\]\s+)?(?=\S)"
-    r"|[(（]?(?:(?P<number>\d{1,4}|[①-⑳])|(?P<letter>[a-z](?=\))))"  # noqa: RUF001
-    r"(?:[.)](?:\s+(?=\S)|(?=[^\W\d]))|\t\s*(?=\S)|[、．）]\s*(?=\S)"  # noqa: RUF001
-    r"|\ufe0f?\u20e3\s*(?=\S)|(?<=[①-⑳])\s*(?=\S))"
+    r"|[(（]?(?:(?P<letter>[a-z])\)\s+|(?P<number>\d{1,4}|[①-⑳])"  # noqa: RUF001
+    r"(?:[.)](?:\s+|(?=[^\W\d]))|\t\s*|[、．）]\s*(?!\d)|\ufe0f?\u20e3\s*"  # noqa: RUF001
+    r"|(?<=[①-⑳])(?:\s+|(?=[^\W①-⑳]))))(?=\S)"
 )
-"""What stands before an entry of a list. A letter before a tab is a sign in a font of Word's."""
+"""What stands before an entry of a list. A letter before a tab is a sign in a font of Word's.
+
+Not what is only part of a text: `(s)he`, `1.5 m`, `3、4只猫`, `○△□`.
+"""
 
 
 def example(found: Iterable[tuple[int, str, Recognised | None]]) -> tuple[str, list[str]]:
@@ -80,7 +84,7 @@ def _joined(
             held.append(line)
             continue
         if above is not None:
-            is_whole = what is not None and what.belongs_above and "Steps" in what.says
+            is_whole = what is not None and "Steps" in what.says and len(what.says) > 1
             text = " ".join([above[1].says["negative_prompt"], *(held if is_whole else [])])
             yield above[0], dataclasses.replace(above[1], says={"negative_prompt": text.strip()})
             if not is_whole:

@@ -24,8 +24,14 @@ _MARKUP = re.compile(r"(\*\*|__|\*|_|`|~~|==)[^\s*_`~=](?:[^*_`~=]*[^\s*_`~=])?\
 _OF_SPEECH = ("–", "—")
 """Signs of lists that also stand before what somebody says."""
 
+_SHAPES = frozenset("→●○►▸▶➤✓✔✅■□◆◇")
+"""Signs of lists that a text may be about, if not all lines have the same."""
+
+_REPEATED = ("1.", "1)")
+"""What Markdown may have before each entry of a list with numbers; not `24. Dezember`."""
+
 _QUOTED = re.compile(
-    r"\"[^\"]+\"?|“[^“”]+”|„[^„“]+“|«[^«»]+»|‘[^‘’]+’|'[^']+'|「[^「」]+」|『[^『』]+』"
+    r"\"[^\"]+\"|“[^“”]+”|„[^„“]+“|«[^«»]+»|‘[^‘’]+’|'[^']+'|「[^「」]+」|『[^『』]+』"
 )
 
 
@@ -91,9 +97,12 @@ def _is_list(lines: Sequence[PromptLine]) -> bool:
     marks = [mark for line in lines if (mark := in_yaml.LIST_MARK.match(line.text))]
     if len(lines) < 2 or len(marks) < len(lines):
         return False
-    signs = [bool(mark["sign"]) for mark in marks]
+    signs = {(mark["sign"] or "")[:1] for mark in marks}
+    if "" not in signs:
+        return len(signs) == 1 or signs.isdisjoint(_SHAPES)
     steps = {after - before for before, after in itertools.pairwise(map(_number, marks))}
-    return all(signs) or (not any(signs) and steps in ({1}, {0}))
+    is_counted = steps == {1} or all(mark[0].strip() in _REPEATED for mark in marks)
+    return signs == {""} and is_counted
 
 
 def _wrapped(lines: Sequence[PromptLine]) -> set[int]:

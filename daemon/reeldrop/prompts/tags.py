@@ -51,14 +51,14 @@ _SERIES = re.compile(
 )
 _BREAK = re.compile(r"(?<!\w)BREAK(?!\w)")
 _NEW_LINE = re.compile(r"\\n(?=[A-Z\s]|$)")
-_LINK = re.compile(r"(?<!\w)(https?://|www\.)[^\s<>()]{3,200}", re.I)
+_LINK = re.compile(r"(?<!\w)https?://[^\s<>()]{3,200}", re.I)
 _HTML = re.compile(
     r"</?(b|i|u|em|strong|br|p|span|div|ul|ol|li|a|font|h[1-6]|code|details|summary)\b"
     r"[^<>\n]{0,200}>",
     re.I,
 )
-_MISREAD = re.compile("â€|Ã[\x80-\xbf]|Â[\xa0-\xbf]")
-"""UTF-8 that another program has read as an encoding of Windows."""
+_MISREAD = re.compile("â€|(?<![A-Z])[ÂÃ][\xa0-\xbf]")
+"""UTF-8 that another program has read as an encoding of Windows; not the end of `«IRMû`."""
 
 _ESCAPE = re.compile(
     r"&(amp|lt|gt|quot|nbsp|[a-z](?:uml|acute|grave|circ)|[lr][sd]quo|#\d{2,6}|#x[0-9a-fA-F]{2,5});"

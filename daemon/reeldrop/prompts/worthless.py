@@ -23,11 +23,15 @@ _LINES = (
     (re.compile(r"^\(\s*\".*\"\s*\)\.(blend|and)\("), "mixes texts as InvokeAI does"),
     (re.compile(r"^\w+\s*=\s*[\[{(]$"), "is the beginning of a list in code"),
     (
-        re.compile(r"^((https?|ftp|file|data|magnet):|www\.)\S+$", re.I),
+        re.compile(r"^((https?|ftp|file|data|magnet):\S+|www\.[!-~]+)$", re.I),
         "is an address, not a prompt",
     ),
     (
-        re.compile(r"^[^\s<>|/\\:]+\.(png|jpe?g|webp|gif|mp4|mov|webm|avi|mkv|txt|ya?ml)$", re.I),
+        re.compile(
+            r"^(?!.*[\u3040-\u9fff\uac00-\ud7a3][a-z])"  # a text without spaces that names a file
+            r"[^\s<>|/\\:，。]+\.(png|jpe?g|webp|gif|mp4|mov|webm|avi|mkv|txt|ya?ml)$",
+            re.I,
+        ),
         "is the name of a file, not a prompt",
     ),
     (
@@ -50,18 +54,23 @@ _LINES = (
     ),
     (
         re.compile(
-            r"^((you|chatgpt|claude|gemini|copilot|grok|deepseek|kimi) said:|copy code|复制代码)$"
-            r"|^.{3,80}(\sprompts?\b.{0,80}|提示[词詞].{0,40})[:：]$"
-            r"|^(let me know|feel free|would you like|want me to|if you(['’]d| would)? (like|want))"
-            r"\b.*\b(prompts?|variations|versions|adjust|tweak|refine|more)\b.*[.!?]$",
+            r"^(?=.{1,300}$)(?:"
+            r"(you|chatgpt|claude|gemini|copilot|grok|deepseek|kimi) said:|copy code|复制代码"
+            r"|(.{0,80}[.!,—] ?)?(here(['’]s| is| are)|hier (ist|sind)|(below|these) (is|are))\b"
+            r".{0,80}\bprompts?\b.{0,80}:"
+            r"|(.{0,20}[，！。])?(以下|下面|这里|這裡|这些|這些|这是|這是).{0,40}提示[词詞].{0,40}[:：]"
+            r"|(let me know if you\b.*\bmore\b|(let me know if|would you like me to|want me to"
+            r"|feel free to|if you(['’]d| would)? (like|want),? I can)\b"
+            r".*\b(prompts?|variations|versions|adjust|tweak|refine)\b).*[.!?])$",
             re.I,
         ),
         "is what a chat says around its prompts",
     ),
     (
         re.compile(
-            r"^-+ ?original message ?-+$|^(sent from|gesendet von) (my|meinem) \S+$"
-            r"|^(von meinem \S+ gesendet|get outlook for \S+|发自我的\S.{0,20})$",
+            r"^-+ ?original message ?-+$|^get outlook for (ios|android|mac)$"
+            r"|^(sent from my|gesendet von meinem|von meinem|发自我的)\s?"
+            r"(iphone|ipad|android|samsung|galaxy|pixel|huawei|xiaomi|手机|华为|小米)\b.{0,30}$",
             re.I,
         ),
         "is what mail programs write",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import accelerate
@@ -121,6 +122,18 @@ def test_flow_shift_reaches_each_kind_of_scheduler(wan_pipeline: Path) -> None:
         assert 7.0 == found.pipe.scheduler.config[key]
     own = load(wan_pipeline, scheduler_settings={"shift": 2.0}, flow_shift=7.0).pipe.scheduler
     assert (7.0, diffusers.FlowMatchEulerDiscreteScheduler) == (own.config.shift, type(own))
+
+
+def test_flow_shift_of_a_scheduler_that_was_made_from_another_kind() -> None:
+    """Its config keeps what the other kind would read; only its own settings count."""
+    dynamic = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    for own, name in (
+        (dynamic, "FlowMatchHeunDiscreteScheduler"),
+        (diffusers.DPMSolverMultistepScheduler(), "FlowMatchEulerDiscreteScheduler"),
+    ):
+        pipe = SimpleNamespace(scheduler=own)
+        parts.set_up(pipe, ModelSource("m", "", scheduler=name, flow_shift=7.0))
+        assert (7.0, name) == (pipe.scheduler.config.shift, type(pipe.scheduler).__name__)
 
 
 def test_what_a_part_does_not_have(tiny_pipeline: Path, wan_pipeline: Path) -> None:

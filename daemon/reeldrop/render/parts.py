@@ -129,16 +129,19 @@ def _scheduler(own: Any, source: ModelSource) -> Any:
         settings[_shift_of(kind, accepted, source)] = source.flow_shift
     made = kind.from_config(own.config, **settings)
     if source.flow_shift is not None:
-        _require_shifted(made, source)
+        _require_shifted(made, accepted, source)
     return made
 
 
-def _require_shifted(scheduler: Any, source: ModelSource) -> None:
-    """Raise ConfigError if a scheduler does not read its flow shift, as it is set up."""
+def _require_shifted(scheduler: Any, accepted: Container[str], source: ModelSource) -> None:
+    """Raise ConfigError if a scheduler does not read its flow shift, as it is set up.
+
+    accepted: its own settings; its config keeps those of another kind that it was made from, too
+    """
     config = scheduler.config
-    if "flow_shift" in config and not config.get("use_flow_sigmas"):
+    if "use_flow_sigmas" in accepted and not config["use_flow_sigmas"]:
         settings = "prediction_type: flow_prediction, use_flow_sigmas: true"
-    elif "shift" in config and config.get("use_dynamic_shifting"):
+    elif "use_dynamic_shifting" in accepted and config["use_dynamic_shifting"]:
         settings = "use_dynamic_shifting: false"
     else:
         return

@@ -748,6 +748,7 @@ If you want more, dance in the rain.
 ①②③
 "An open quote
 «IRMû
+<a cat>
 """
 
 

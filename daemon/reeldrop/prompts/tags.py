@@ -54,7 +54,7 @@ _NEW_LINE = re.compile(r"\\n(?=[A-Z\s]|$)")
 _LINK = re.compile(r"(?<!\w)https?://[^\s<>()]{3,200}", re.I)
 _HTML = re.compile(
     r"</?(b|i|u|em|strong|br|p|span|div|ul|ol|li|a|font|h[1-6]|code|details|summary)\b"
-    r"[^<>\n]{0,200}>",
+    r"(\s+[\w-]+=[^<>\n]{0,200})?\s?/?>",
     re.I,
 )
 _MISREAD = re.compile("â€|(?<![A-Z])[ÂÃ][\xa0-\xbf]")

@@ -32,6 +32,7 @@ import structlog
 from _pytest.assertion import rewrite
 from harness import HARNESS
 from harness.processes import fork_server
+from harness.programs import lacks, needs_root
 from harness.site import Daemon, Site, make_site
 from harness.zygote import (
     ADDRESS,
@@ -163,10 +164,17 @@ def log_restored() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def root() -> None:
-    """Skip what needs root, to mount file systems, but only in a person's own run."""
-    if os.geteuid() != 0:
-        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        end("only root mounts file systems")
+    """The rights of root; see `needs_root`."""
+    needs_root()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system than `tmp_path`."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        if os.stat(folder).st_dev == tmp_path.stat().st_dev:
+            lacks("file system beside that of TMPDIR and /dev/shm")
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

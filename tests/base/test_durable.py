@@ -5,42 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 from reeldrop.base import durable, moves, temporaries
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on another file system than `tmp_path`: a real one, or a simulated one."""
-    memory = Path("/dev/shm")
-    if memory.is_dir() and memory.stat().st_dev != tmp_path.stat().st_dev:
-        with tempfile.TemporaryDirectory(dir=memory) as folder:
-            yield Path(folder)
-        return
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-
-    def across(real: Any) -> Any:
-        def call(source: Path, target: Path, **options: Any) -> None:
-            if folder in (Path(source).parent, Path(target).parent) and (
-                Path(source).parent != Path(target).parent
-            ):
-                raise OSError(errno.EXDEV, "Invalid cross-device link")
-            real(source, target, **options)
-
-        return call
-
-    monkeypatch.setattr(os, "link", across(os.link))
-    monkeypatch.setattr(os, "rename", across(os.rename))
-    monkeypatch.setattr(durable, "rename_exclusively", across(durable.rename_exclusively))
-    yield folder
 
 
 def names(folder: Path) -> list[str]:
@@ -303,8 +274,6 @@ def test_move_finishes_after_a_kill_between_copy_and_unlink(
     tmp_path: Path, elsewhere: Path
 ) -> None:
     """If the target is our own copy, the next call only removes the source."""
-    if tmp_path.stat().st_dev == elsewhere.stat().st_dev:
-        pytest.skip("there is no second file system")
     source = file(tmp_path / "a", "content")
     copied = elsewhere / "a"
     copied.write_text("content")

@@ -139,7 +139,7 @@ def test_pull_gets_translators_too(
         hub.commits["some/opus"] = "b" * 40
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
+@pytest.mark.usefixtures("root")
 def test_what_root_pulls_is_the_service_s(tmp_path: Path, hub: Hub, wan_pipeline: Path) -> None:
     """Cache, spool and noted commit, and what an earlier pull has left; nothing behind links."""
     hub.add("some/wan", wan_pipeline)

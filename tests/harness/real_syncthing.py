@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import urllib.request
@@ -154,8 +153,3 @@ def connected(*nodes: Node) -> Iterator[None]:
     finally:
         for node in nodes:
             node.stop()
-
-
-def is_there() -> bool:
-    """Return whether Syncthing is installed on this machine."""
-    return shutil.which("syncthing") is not None

@@ -68,23 +68,14 @@ _MASKED = (
 
 
 def require() -> None:
-    """Skip the test if no systemd can be booted; under CI, fail it."""
-    import pytest  # here: the program that becomes the machine doesn't need it
+    """End the test if no systemd can be booted."""
+    # Here, because the program that becomes the machine needs no pytest.
+    from harness.programs import lacks, needs, needs_root
 
-    if reason := why_not():
-        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        end(reason)
-
-
-def why_not() -> str:
-    """Return why no systemd can be booted here; empty if it can."""
-    if os.geteuid() != 0:
-        return "a systemd of one's own needs root"
-    missing = [tool for tool in TOOLS if not shutil.which(tool)]
-    if missing:
-        return f"a systemd of one's own needs {', '.join(missing)}"
-    tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
-    return "" if tried.returncode == 0 else "namespaces can't be made here"
+    needs_root()
+    needs(*TOOLS)
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        lacks("way to make namespaces")
 
 
 OWN_LIBRARIES = Path(sysconfig.get_path("purelib"))

@@ -523,7 +523,7 @@ def test_a_temporary_file_that_never_comes_to_rest_is_waited_for_an_hour(box: In
     assert "written by rsync" in box.expired_wait(candidate, TRANSFER_SECONDS)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
+@pytest.mark.usefixtures("root")
 def test_a_temporary_file_of_another_owner_delays_nobody(box: Inbox) -> None:
     """Tools write as the owner of the file; a stranger's temporary file is ignored."""
     drop(box, "a.txt")
@@ -664,6 +664,7 @@ def test_very_deep_folders_end_somewhere(box: Inbox) -> None:
     assert (1, 1) == (box.waiting_count(), box.strays_count())
 
 
+@pytest.mark.usefixtures("root")
 def test_a_folder_that_is_closed_to_us_is_said() -> None:
     """A folder that can't be read is listed."""
     set_user = ctypes.CDLL(None).setfsuid  # as which user this thread opens files

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path, PurePath, PurePosixPath
 
-import pytest
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.job import Job
 from reeldrop.base.roots import Root
@@ -79,14 +75,6 @@ def test_nothing_is_said_of_a_file_as_it_was_read(tmp_path: Path) -> None:
     late.tell(JOB, Place(Root(tmp_path), PurePath("poems.txt")), 8)
     late.tell(JOB, Place(Root(tmp_path), PurePath("gone/poems.txt")), 8)
     assert ["poems.txt"] == [path.name for path in tmp_path.iterdir()]
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder on another file system than the temporary one."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        assert os.stat(folder).st_dev != tmp_path.stat().st_dev
-        yield Path(folder)
 
 
 def test_what_is_being_written_is_not_copied(tmp_path: Path, elsewhere: Path) -> None:

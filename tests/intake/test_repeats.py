@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -86,20 +86,10 @@ class Place:
 
 
 @pytest.fixture(params=["one file system", "two file systems"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, shared_memory: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path, elsewhere: Path) -> Place:
     """Return an empty inbox, with the results beside it or on another file system."""
     near = request.param == "one file system"
-    return Place(tmp_path / "place", (tmp_path if near else shared_memory) / "results")
-
-
-@pytest.fixture
-def shared_memory(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder on another file system than the temporary one."""
-    folder = Path("/dev/shm") / f"reeldrop-{os.getpid()}-{tmp_path.name}"
-    folder.mkdir()
-    assert folder.stat().st_dev != tmp_path.stat().st_dev
-    yield folder
-    shutil.rmtree(folder)
+    return Place(tmp_path / "place", (tmp_path if near else elsewhere) / "results")
 
 
 ENDS: dict[str, Callable[[Place, Job], Path]] = {"finished": Place.finish, "failed": Place.fail}
@@ -331,10 +321,10 @@ def test_what_is_no_file_is_an_order(place: Place) -> None:
 
 
 def test_what_is_laid_upon_a_twin_elsewhere_is_gone_for_good(
-    tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder is flushed after the prompt file was removed: no power cut brings it back."""
-    place = Place(tmp_path / "place", shared_memory / "results")
+    place = Place(tmp_path / "place", elsewhere / "results")
     twin = place.finish(place.deliver())
     job = place.deliver()
     flush, flushed = durable.fsync_folder, []
@@ -349,9 +339,9 @@ def test_what_is_laid_upon_a_twin_elsewhere_is_gone_for_good(
     assert not job.folder.exists()
 
 
-def test_a_report_of_the_same_job_is_no_twin(tmp_path: Path, shared_memory: Path) -> None:
+def test_a_report_of_the_same_job_is_no_twin(tmp_path: Path, elsewhere: Path) -> None:
     """A job that was killed while it was set aside is set aside again."""
-    place = Place(tmp_path / "place", shared_memory / "results")
+    place = Place(tmp_path / "place", elsewhere / "results")
     job = place.deliver()
     at = place.fail(job)
     shutil.copytree(place.spool.active, place.spool.active, dirs_exist_ok=True)
@@ -556,10 +546,10 @@ def came_back(place: Place) -> list[str]:
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one file system", "two file systems"])
 def test_a_kill_loses_and_doubles_nothing_that_came_back(
-    apart: bool, tmp_path: Path, shared_memory: Path
+    apart: bool, tmp_path: Path, elsewhere: Path
 ) -> None:
     """A kill before any call of this is repaired by the next start."""
-    ats = [(tmp_path / str(n), (shared_memory if apart else tmp_path) / f"{n}-results")
+    ats = [(tmp_path / str(n), (elsewhere if apart else tmp_path) / f"{n}-results")
            for n in range(50)]  # fmt: skip
     places = [Place(*at) for at in ats]
     expected = [came_back(place) for place in places]

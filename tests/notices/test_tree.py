@@ -80,6 +80,7 @@ def test_a_video_counts_when_all_its_files_are_there(tmp_path: Path) -> None:
     assert 1 == len(tree.look(0.0))
 
 
+@pytest.mark.usefixtures("root")
 def test_what_strangers_put_there_is_nothing(tmp_path: Path) -> None:
     """Prompt files, links, broken sidecars and logs, folders that can't be read or are gone."""
     place = Place(tmp_path)

@@ -342,7 +342,7 @@ def test_a_renderer_is_looked_at_again_only_when_it_has_changed(
     assert len(looks) <= 2 * 50, "idle ones were looked at again and again"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
+@pytest.mark.usefixtures("root")
 def test_users_take_turns_directly_in_the_inbox(world: World) -> None:
     """A large file does not delay a file of another user or folder."""
     world.drop("many.yaml", 100)

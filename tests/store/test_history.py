@@ -219,10 +219,9 @@ def test_a_prompt_file_beside_a_dropped_video_is_no_video(tmp_path: Path) -> Non
     assert ["a", "forged"] == sorted(prompts(tmp_path)), "this is what a sidecar is known by"
 
 
+@pytest.mark.usefixtures("root")
 def test_what_belongs_to_others_is_not_ours(tmp_path: Path) -> None:
     """A file counts only if its owner is its folder's; a restore gives both one owner."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to give files away")
     published = publish(tmp_path, "a.txt", "a", 1)
     put(tmp_path / "a", "forged", forged(), ".mp4", ".jpg")
     fail(tmp_path / "_failed", "ours", "What is wrong:  a", 1)

@@ -7,7 +7,6 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -70,16 +69,14 @@ class Folders:
 
 
 @pytest.fixture(params=["one file system", "two file systems"])
-def folders(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Folders]:
+def folders(request: pytest.FixtureRequest, tmp_path: Path, elsewhere: Path) -> Folders:
     """Return the empty folders of a daemon."""
-    shared = Path("/dev/shm") / f"road-{os.getpid()}-{tmp_path.name}"
     is_near = request.param == "one file system"
-    made = Folders(tmp_path, (tmp_path if is_near else shared) / "results")
+    made = Folders(tmp_path, (tmp_path if is_near else elsewhere) / "results")
     made.inbox.mkdir()
     made.results.mkdir(parents=True)
     made.spool().prepare()
-    yield made
-    shutil.rmtree(shared, ignore_errors=True)
+    return made
 
 
 def taken(folders: Folders, job: Job) -> dict[str, str]:

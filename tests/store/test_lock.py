@@ -120,6 +120,7 @@ def test_a_spool_that_was_deleted_is_made_anew(folder: Path) -> None:
         assert ["active", "lock"] == sorted(os.listdir(folder))
 
 
+@pytest.mark.usefixtures("root")
 def test_a_spool_whose_share_is_unmounted_is_not_made_anew(tmp_path: Path) -> None:
     """Nothing is made under the mount point, and the holder keeps the spool."""
     subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)
@@ -136,6 +137,7 @@ def test_a_spool_whose_share_is_unmounted_is_not_made_anew(tmp_path: Path) -> No
             subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
+@pytest.mark.usefixtures("root")
 def test_readers_cannot_keep_a_daemon_from_its_start(folder: Path) -> None:
     """A process that may only read can't lock the file; queries take no lock."""
     (folder / "lock").touch(0o644)

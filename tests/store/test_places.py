@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from harness.arrivals import claimed
 from harness.jobs import RETRY_SECONDS, Place, next_batch, open_jobs, prompts
+from harness.programs import needs_root
 from harness.rules import RULES
 from harness.site import Site
 from harness.windows_disk import windows_disk
@@ -81,6 +82,7 @@ def below(folder: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def on_windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """The folders of a daemon whose results have the limits of Windows."""
+    needs_root()
     root = tmp_path_factory.mktemp("windows")
     with windows_disk(root / "behind", root / "results") as results:
         yield a_place(root / "site", results)
@@ -163,6 +165,7 @@ def test_what_is_in_the_way_fails_a_file_before_it_is_rendered(
     assert (0, 1) == (place.spooled.postponed(), place.jobs.outcome.failed_jobs)
 
 
+@pytest.mark.usefixtures("root")
 def test_a_folder_that_cannot_be_written_fails_its_files_before_they_are_rendered(
     place: Place,
 ) -> None:
@@ -176,6 +179,7 @@ def test_a_folder_that_cannot_be_written_fails_its_files_before_they_are_rendere
         assert ["b.txt"] == render(place)
 
 
+@pytest.mark.usefixtures("root")
 def test_results_that_cannot_be_written_are_waited_for(place: Place) -> None:
     """This affects every job: none is rendered or fails, and none is begun."""
     with mounted(place.results.folder, "ro"):

@@ -14,7 +14,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -63,16 +63,6 @@ def folders(tmp_path: Path) -> Folders:
     return made
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a real second file system."""
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is no second file system")
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
-        yield Path(folder)
-
-
 def files(folder: Path) -> dict[str, str]:
     """Return every file below a folder, with its content."""
     return {
@@ -96,7 +86,7 @@ def test_claim_is_read_back_from_the_files(folders: Folders) -> None:
     assert [] == list((folders.inbox / "poems").iterdir())
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
+@pytest.mark.usefixtures("root")
 def test_whose_file_it_is_stays_known(folders: Folders) -> None:
     """The owner of a prompt file is known after a restart, for the turns of users."""
     file = folders.inbox / "a.txt"
@@ -1150,6 +1140,7 @@ def test_a_prompt_file_that_comes_while_a_folder_is_cleared_away_stays(
     assert ["a.txt"] == [job.source.name for job in folders.open().unfinished()]
 
 
+@pytest.mark.usefixtures("root")
 def test_folders_of_retries_that_are_closed_hold_nothing_up() -> None:
     """A `_retried` folder that the daemon can't read counts as empty."""
     with tempfile.TemporaryDirectory() as top:

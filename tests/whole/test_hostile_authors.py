@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness.programs import needs_root
 from harness.zygote import Zygote
 from hostile import let_loose
 from hostile_count import Reckoning, Tally
@@ -20,6 +21,7 @@ from hostile_site import FIRST_UID, GOOD_UID, Site, snapshot
 @pytest.fixture
 def site(tiny_pipeline: Path, zygote: Zygote) -> Iterator[Site]:
     """A site in a folder that every user can reach, unlike those of pytest."""
+    needs_root()
     base = Path(tempfile.mkdtemp(prefix="reeldrop-hostile-"))
     base.chmod(0o755)
     yield Site.make(base / "root", 0, tiny_pipeline, zygote)

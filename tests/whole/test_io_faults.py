@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import io_faults
 import pytest
+from harness.programs import needs_root
 from harness.zygote import Zygote
 from io_faults import Bench, Plan, Row
 from reeldrop.store.spool import Spool
@@ -88,6 +89,7 @@ def test_what_cannot_be_read_is_read_later(bench: Bench, for_good: bool) -> None
     assert harmless(row) == row
 
 
+@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize(
     ("what", "left", "spool"),
     [("pages", 2, False), ("inodes", 5, False), ("pages", 0, True)],
@@ -105,6 +107,7 @@ def test_a_disk_that_is_really_full_is_waited_for(
 @pytest.fixture
 def crashed(bench: Bench) -> Iterator[tuple[io_faults.Site, io_faults.Filler]]:
     """A site with a job that was in hand when its process died; then its disk became full."""
+    needs_root()
     disk = bench.base / "crashed"
     with io_faults.mounted(disk, "tmpfs", "-t", "tmpfs", "-o", "size=1m,nr_inodes=100"):
         site, filler = bench.site("crashed"), io_faults.Filler(disk, pages=0)
@@ -150,6 +153,7 @@ def test_a_drain_that_starts_on_a_full_disk_says_not_now(
     assert ["a.mp4", "b.mp4"] == sorted(path.name for path in site.results.rglob("*.mp4"))
 
 
+@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("inodes", range(3))
 def test_a_start_without_room_for_an_empty_file_is_tried_again(bench: Bench, inodes: int) -> None:
     """Exit code 75 and a plain message, whichever of the first files fails."""
@@ -165,6 +169,7 @@ def test_a_start_without_room_for_an_empty_file_is_tried_again(bench: Bench, ino
     bench.clear(f"inodes-{inodes}")
 
 
+@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("broken", [False, True], ids=["remounted", "broken"])
 def test_a_disk_that_turns_read_only_is_waited_for(bench: Bench, broken: bool) -> None:
     """A real read-only mount: no job is blamed, and the videos come afterwards."""
@@ -180,6 +185,7 @@ def test_system_calls_that_fail_are_waited_for(bench: Bench) -> None:
     assert point.is_clean, point
 
 
+@pytest.mark.usefixtures("root")
 def test_a_disk_that_never_comes_back_would_be_noticed(bench: Bench) -> None:
     """The check can fail: if the fault does not end, both prompt files count as lost."""
     with io_faults.mounted(bench.base / "gone", "tmpfs", "-t", "tmpfs") as disk:

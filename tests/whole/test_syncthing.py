@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from harness import picture_models, real_syncthing
 from harness.processes import await_that
+from harness.programs import needs
 from harness.real_syncthing import Node
 from harness.site import Daemon, Hold, Site, make_site
 from PIL import Image
@@ -94,9 +94,7 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, tiny_pipeline: Path) -> Iterator[Pair]:
     """A daemon and two connected nodes: the inbox is synced both ways, the results one way."""
-    if not real_syncthing.is_there():
-        end = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        end("there is no syncthing on this machine")
+    needs("syncthing")
     folder = tmp_path_factory.mktemp("pair")
     site = make_site(folder / "site", tiny_pipeline)
     site.configure("settle_seconds: 0.5", "page: true")

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from harness.processes import await_that
+from harness.programs import needs_root
 from harness.site import Daemon, Site
 
 
 @pytest.fixture
 def share(site: Site, tmp_path: Path) -> Iterator[Callable[[str], None]]:
     """A file system for the results, mounted; calling the function mounts or unmounts it."""
+    needs_root()
     disk = tmp_path / "disk"
     disk.mkdir()
     site.results.mkdir()

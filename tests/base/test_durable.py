@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from harness.kills import noted
 from reeldrop.base import durable, moves, temporaries
 
 
@@ -23,6 +24,40 @@ def file(path: Path, content: str) -> Path:
     """Make a file."""
     path.write_text(content)
     return path
+
+
+WRITTEN = ["flush ~", "name b", "flush y"]
+RENAMED = ["name b", "flush y", "flush x"]
+COPIED = ["flush y", "remove a", "flush x"]
+
+STEPS: dict[str, tuple[Callable[[Path, Path], None], list[str]]] = {
+    "write": (lambda _, b: durable.write(b, b"new", "me"), WRITTEN),
+    "write new": (lambda _, b: durable.write_new(b, b"new", "me"), WRITTEN),
+    "replace": (durable.replace, RENAMED),
+    "rename": (durable.rename_new, RENAMED),
+    "by links": (durable.rename_new, ["name b", "flush y", "remove a", "flush y", "flush x"]),
+    "across": (lambda a, b: moves.move(a, b, "me"), [*WRITTEN, *COPIED]),
+    "copied before": (lambda a, b: moves.move(a, b, "me"), COPIED),
+}
+
+
+@pytest.mark.parametrize("how", STEPS)
+def test_each_step_is_on_the_disk_before_the_next_one(
+    how: str, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut leaves a part of a file under its name, or a file under no name."""
+    act, expected = STEPS[how]
+    x, y = tmp_path / "x", (elsewhere if expected[-3:] == COPIED else tmp_path) / "y"
+    for folder in (x, y):
+        folder.mkdir()
+    file(x / "a", "content")
+    if how == "copied before":
+        shutil.copy2(x / "a", y / "b")
+    if how == "by links":
+        monkeypatch.setattr(durable, "_RENAME_NOREPLACE", 1 << 30)
+    steps = noted(monkeypatch)
+    act(x / "a", y / "b")
+    assert expected == steps
 
 
 def test_temporary_names_are_left_alone_by_sync_tools() -> None:

@@ -1,4 +1,7 @@
-"""Call a function, or kill a process, right before the n-th call that changes the disk."""
+"""Call a function, or kill a process, right before the n-th call that changes the disk.
+
+Or note these calls: what is flushed, and when, decides what a power cut leaves.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from reeldrop.base import durable
+from reeldrop.base import durable, temporaries
 
 from harness.zygote import use_huge_pages
 
@@ -36,6 +39,31 @@ def interposed(at: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> I
         patch.setattr(os, name, wrap(getattr(os, name)))
     patch.setattr(durable, "rename_exclusively", wrap(durable.rename_exclusively))
     return calls
+
+
+def noted(patch: pytest.MonkeyPatch) -> list[str]:
+    """Note the names of what is flushed, named and removed from now on; `~` is a temporary one."""
+    steps = list[str]()
+
+    def name(path: Any) -> str:
+        found = os.path.basename(path)
+        return "~" if temporaries.is_temporary(found) else found
+
+    def note(module: Any, function: str, step: Callable[..., str]) -> None:
+        real = getattr(module, function)
+
+        def noting(*arguments: Any, **keywords: Any) -> None:
+            real(*arguments, **keywords)
+            steps.append(step(*arguments))
+
+        patch.setattr(module, function, noting)
+
+    note(os, "fsync", lambda fd: f"flush {name(os.readlink(f'/proc/self/fd/{fd}'))}")
+    note(os, "unlink", lambda path: f"remove {name(path)}")
+    for module, function in ((os, "link"), (os, "rename"), (os, "replace")):
+        note(module, function, lambda _source, target: f"name {name(target)}")
+    note(durable, "rename_exclusively", lambda _source, target: f"name {name(target)}")
+    return steps
 
 
 def is_killed(at: int, command: Callable[[], None], patch: pytest.MonkeyPatch) -> bool:

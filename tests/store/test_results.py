@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
+from harness.kills import noted
 from hypothesis import example, given
 from hypothesis import strategies as st
 from reeldrop.base import durable, strict_yaml, temporaries
@@ -418,6 +419,19 @@ def test_the_sidecar_comes_first_and_nothing_is_seen_half(tmp_path: Path) -> Non
         ("mp4", ["大_bird.yaml"]),
         ("gif", ["大_bird.yaml"]),
     ] == seen
+
+
+def test_a_video_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves no part of one; when it is told, a power cut does not lose it."""
+    results, stem = Results(tmp_path), "大_bird"
+    folder = publish(results, a_job(), a_prompt("a cow")).sidecar.parent
+    steps = noted(monkeypatch)
+    publish(results, a_job(), a_prompt(number=2))
+    names = [f"name {stem}.jpg", f"name {stem}.mp4", f"flush {folder.name}"]
+    sidecar = ["flush ~", f"name {stem}.yaml", f"flush {folder.name}"]
+    assert [*sidecar, "flush ~", "flush ~", *names] == steps
 
 
 def test_taken_names_get_a_number(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from harness.jobs import says
+from harness.kills import noted
 from reeldrop.base import durable, temporaries
 from reeldrop.base.errors import ConfigError, Mistake, PromptError, SpoolLocked
 from reeldrop.base.job import Cause, DefaultsFile, Job
@@ -116,6 +117,20 @@ def test_claim_is_one_rename(folders: Folders) -> None:
     path.touch()
     inode = path.stat().st_ino
     assert inode == folders.claimed("a.txt").prompt_file.stat().st_ino
+
+
+def test_a_claim_is_on_the_disk_step_by_step(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves the file in the inbox, or in a folder that is there with its record."""
+    (folders.inbox / "a.txt").touch()
+    spool = folders.open()
+    steps = noted(monkeypatch)
+    job = spool.claim(PurePosixPath("a.txt"), (), job_id="job", is_cancelled=True)
+    assert job is not None
+    record = ["flush ~", "name job.json", "flush job", "flush ~", "name cancel", "flush job"]
+    taken = ["flush a.txt", "name a.txt", "flush job", "flush inbox"]
+    assert [*record, "flush active", *taken] == steps
 
 
 def test_claim_of_a_file_that_is_gone(folders: Folders) -> None:

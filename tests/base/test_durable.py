@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from harness.files import by_links
 from harness.kills import noted
 from reeldrop.base import durable, moves, temporaries
 
@@ -54,7 +55,7 @@ def test_each_step_is_on_the_disk_before_the_next_one(
     if how == "copied before":
         shutil.copy2(x / "a", y / "b")
     if how == "by links":
-        monkeypatch.setattr(durable, "_RENAME_NOREPLACE", 1 << 30)
+        by_links(monkeypatch)
     steps = noted(monkeypatch)
     act(x / "a", y / "b")
     assert expected == steps
@@ -124,6 +125,7 @@ def test_a_folder_that_is_there_is_waited_for_once(
         fsync(fd)
         synced.append(os.readlink(f"/proc/self/fd/{fd}"))
 
+    monkeypatch.setattr(durable, "_sure", set())  # it has the inodes of what tests have deleted
     (tmp_path / "killed").mkdir()
     durable.make_folder(tmp_path)
     monkeypatch.setattr(os, "fsync", failing)
@@ -135,8 +137,8 @@ def test_a_folder_that_is_there_is_waited_for_once(
         durable.make_folder(tmp_path / name)
     top = str(tmp_path)
     assert [top, top, f"{top}/killed"] == synced
-    (tmp_path / "failed").rmdir()
-    durable.make_folder(tmp_path / "failed")
+    reused = (tmp_path / "failed").stat()  # by a new folder, which gets the inode of a deleted one
+    durable.make_sure(tmp_path, reused, is_new=True)
     assert [top] == synced[3:]
 
 
@@ -174,13 +176,13 @@ def test_what_has_its_final_name_is_not_written_to(
     assert "after" == final.read_text()
 
 
-@pytest.mark.parametrize("flag", [1, 1 << 30])
+@pytest.mark.parametrize("linked", [False, True])
 def test_what_is_written_newly_never_overwrites(
-    flag: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    linked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the name is taken, its file stays, and no temporary file is left; with or without
-    RENAME_NOREPLACE in the kernel (here: a flag that it does not know)."""
-    monkeypatch.setattr(durable, "_RENAME_NOREPLACE", flag)
+    """If the name is taken, its file stays, and no temporary file is left."""
+    if linked:
+        by_links(monkeypatch)
     durable.write_new(tmp_path / "a", b"one", "me")
     with pytest.raises(FileExistsError):
         durable.write_new(tmp_path / "a", b"two", "me")
@@ -447,24 +449,27 @@ def test_times_are_the_same_as_far_as_they_are_kept(one: int, other: int, same: 
     assert (same, same) == (moves.is_same_time(one, other), moves.is_same_time(other, one))
 
 
-def test_what_gets_the_old_name_during_a_move_by_links_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["saved, by links", "saved, by a copy", "written to, by a copy"])
+def test_what_has_the_old_name_at_the_end_of_a_move_stays_if_it_is_another_file(
+    how: str, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is saved under the old name while the folder is flushed stays."""
-    (tmp_path / "there").mkdir()
-    source, target = file(tmp_path / "a.txt", "old"), tmp_path / "there" / "a.txt"
-    new = file(tmp_path / "new", "new")
+    """Somebody saves the file, or writes into it, while the folder of the new name is flushed."""
+    source, target = file(tmp_path / "a.txt", "old"), elsewhere / "a.txt"
+    new = file(tmp_path / "new", "newer")
     flush = durable.fsync_folder
 
     def saving(folder: Path) -> None:
         flush(folder)
-        if new.exists():
+        if new.exists() and how.startswith("saved"):
             os.replace(new, source)
+        elif new.exists():
+            source.write_text(new.read_text())
+            new.unlink()
 
-    def cannot(_source: Path, target: Path) -> None:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(target))
-
-    monkeypatch.setattr(durable, "rename_exclusively", cannot)
+    if how.endswith("links"):
+        target = tmp_path / "there" / "a.txt"
+        target.parent.mkdir()
+        by_links(monkeypatch)
     monkeypatch.setattr(durable, "fsync_folder", saving)
-    durable.rename_new(source, target)
-    assert ("new", "old") == (source.read_text(), target.read_text())
+    moves.move(source, target, "me")
+    assert ("newer", "old") == (source.read_text(), target.read_text())

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pytest
+from harness.files import by_links
 from harness.jobs import says
 from harness.kills import interposed, is_killed
 from harness.zygote import use_huge_pages
@@ -108,11 +109,7 @@ def world(
     """Folders on which files move atomically, by links, or only by copies."""
     number = itertools.count()
     if request.param == "by links":
-
-        def cannot(_source: Path, target: Path) -> None:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(target))
-
-        monkeypatch.setattr(durable, "rename_exclusively", cannot)
+        by_links(monkeypatch)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:  # where an fsync costs nothing
         results = tmp_path if request.param == "across" else Path(memory)
 

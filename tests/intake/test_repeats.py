@@ -17,7 +17,7 @@ import pytest
 from harness.jobs import says
 from harness.site import Daemon, Site
 from harness.sync_names import COPIES
-from reeldrop.base import durable, plain_files
+from reeldrop.base import durable, plain_files, temporaries
 from reeldrop.base.errors import RenderCancelled
 from reeldrop.base.job import DefaultsFile, Job
 from reeldrop.base.roots import Root
@@ -337,6 +337,19 @@ def test_what_is_laid_upon_a_twin_elsewhere_is_gone_for_good(
     place.spool.lay_upon(job, twin)
     assert (job.folder, False) in flushed
     assert not job.folder.exists()
+
+
+def test_a_twin_elsewhere_that_is_changed_at_the_last_moment_leaves_a_job(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that came back differs from it by now, and is not removed."""
+    place = Place(tmp_path / "place", elsewhere / "results")
+    twin = place.finish(place.deliver())
+    job = place.deliver()
+    monkeypatch.setattr(temporaries, "remove", lambda *_: twin.write_text("a person's"))
+    with pytest.raises(OSError, match="changed meanwhile"):
+        place.spool.lay_upon(job, twin)
+    assert [job] == list(place.spool.unfinished())
 
 
 def test_a_report_of_the_same_job_is_no_twin(tmp_path: Path, elsewhere: Path) -> None:

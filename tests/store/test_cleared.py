@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import shutil
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pytest
+from harness.files import by_links
 from harness.jobs import prompts
 from harness.kills import is_killed
-from reeldrop.base import durable
 from reeldrop.base.errors import Mistake, PromptError
 from reeldrop.base.job import Job
 from reeldrop.base.picture_files import NO_PICTURES, PictureFiles
@@ -105,11 +104,7 @@ def make(
 ) -> Iterator[Callable[[], Folders]]:
     """Folders on a file system that moves files atomically, or by links."""
     if request.param == "by links":
-
-        def cannot(_source: Path, target: Path) -> None:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(target))
-
-        monkeypatch.setattr(durable, "rename_exclusively", cannot)
+        by_links(monkeypatch)
     numbers = itertools.count()
     with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
         yield lambda: Folders(Path(memory) / str(next(numbers)))

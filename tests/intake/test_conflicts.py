@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import string
 import unicodedata
 from pathlib import Path
 
 from harness.sync_names import COPIES
-from hypothesis import given
-from hypothesis import strategies as st
 from reeldrop.intake import conflicts
 from reeldrop.intake.conflicts import NAMINGS, Naming, conflict_copy
 from reeldrop.intake.inbox import Inbox
@@ -85,15 +82,8 @@ def test_a_copy_that_has_lost_its_ending_is_told(tmp_path: Path) -> None:
     assert all("a conflict copy by " in why for why in told.values()), told
 
 
-@given(st.text(alphabet=string.printable.replace("/", "") + "é诗", min_size=1, max_size=250))
-def test_names_take_no_time(text: str) -> None:
-    """Every name is matched in a short time."""
-    for name in (text, f"a{text}conflict", "(" * 80 + text + " conflicted copy" * 9):
-        assert conflict_copy(name) == conflict_copy(name)
-
-
 def test_the_worst_names_take_no_time() -> None:
-    """So are names that repeat what a pattern looks for."""
+    """Names that repeat what a pattern looks for are matched: one that backtracks would hang."""
     for part in (
         "(冲突副本2026-11-24",
         " (conflict_2026",

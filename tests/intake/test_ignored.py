@@ -90,10 +90,9 @@ def test_patterns_of_the_operator() -> None:
 
 
 @given(st.text(alphabet=string.printable.replace("/", "") + "é诗", min_size=1, max_size=250))
-def test_names_take_no_time(text: str) -> None:
-    """Every name is matched in a short time, and with the same result each time."""
+def test_case_makes_no_difference(text: str) -> None:
+    """Of any name."""
     for name in (text, f"{text}.txt"):
-        assert ignored.finished_name(name) == ignored.finished_name(name)
         assert (name in Ignored()) == (name.upper() in Ignored())
 
 

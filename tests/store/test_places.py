@@ -284,6 +284,30 @@ def test_pauses_grow_up_to_a_bound() -> None:
     assert 3600.0 == found.resting()["slow"]
 
 
+def test_a_disk_in_trouble_holds_all_up_until_its_pause_is_over() -> None:
+    """Then it holds up nothing, or nobody would try it."""
+    found = retries.Retries()
+    found.put("a", OSError(errno.EIO, "broken"), 100.0, RETRY_SECONDS)
+    told = []
+    for now in (100.0 + RETRY_SECONDS - 1, 100.0 + RETRY_SECONDS):
+        found.look(now)
+        told.append(found.trouble())
+    assert ["[Errno 5] broken", ""] == told
+
+
+def test_what_has_been_due_for_the_longest_is_filed_away_first() -> None:
+    """Otherwise one that fails each time would be tried for ever, and no other."""
+    found, denied = retries.Retries(), OSError(errno.EACCES, "denied")
+    for number, name in enumerate("bac"):
+        job = Job(name, PurePosixPath(name), Path("/nowhere"), ())
+        end = retries.End(job, lambda: None, failed=False)
+        found.put(name, denied, float(number), RETRY_SECONDS, end)
+    found.look(RETRY_SECONDS + 1)
+    due = found.due_end()
+    assert due is not None
+    assert "b" == due.job.id
+
+
 def test_a_disk_that_works_for_others_is_not_to_blame() -> None:
     """Another job's video makes a disk error a job's own; its own video does not."""
     found, broken = retries.Retries(), OSError(errno.EIO, "broken")

@@ -8,6 +8,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
@@ -103,6 +104,7 @@ def test_videos_of_several_renderers_wait_for_the_disk_together_under_names_of_t
     together(monkeypatch, COUNT, lambda _fd: None)
     for number, renderer in enumerate(renderers(COUNT), 1):
         place.publish(number, encoded, renderer)
+    assert (COUNT, COUNT * encoded.nbytes) == (place.publisher.videos, place.publisher.bytes)
     videos = [
         answer.video for _ in range(COUNT) if isinstance(answer := place.answer(), VideoPublished)
     ]
@@ -111,6 +113,48 @@ def test_videos_of_several_renderers_wait_for_the_disk_together_under_names_of_t
     assert COUNT == len({video.sidecar.name.casefold() for video in videos})
     assert 3 * COUNT == len(place.files())
     assert 0 == place.publisher.videos == place.publisher.bytes
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_files_of_a_renderer_are_removed_once_their_video_has_ended(
+    fails: bool, place: Place, encoded: Encoded, tmp_path: Path
+) -> None:
+    """Well or badly: else they would fill the results until the renderer leaves."""
+    files = {kind: tmp_path / f"a.{kind}" for kind in encoded.files}
+    for kind, path in files.items():
+        path.write_bytes(encoded.files[kind])  # type: ignore[arg-type]
+    sizes = {kind: path.stat().st_size + fails for kind, path in files.items()}
+    place.publish(1, Encoded(files, sizes), "r")
+    assert fails == isinstance(place.answer(), VideoFailed)
+    assert not any(path.exists() for path in files.values())
+
+
+def test_who_closes_it_waits_for_the_video_in_hand_and_for_no_other(
+    place: Place,
+    encoded: Encoded,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A stop takes as long as one video, and what is dropped is no error."""
+    begun, goes_on, shutdown = threading.Event(), threading.Event(), ThreadPoolExecutor.shutdown
+
+    def hanging(_fd: int) -> None:
+        begun.set()
+        assert goes_on.wait(60)
+
+    def closing(lane: ThreadPoolExecutor, **how: bool) -> None:
+        shutdown(lane, **how)
+        goes_on.set()
+
+    together(monkeypatch, 1, hanging)
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", closing)
+    for number in (1, 2):
+        place.publish(number, encoded, "r")
+    assert begun.wait(60)
+    place.publisher.close()
+    answer = place.answer()
+    assert isinstance(answer, VideoPublished)
+    assert (1, True, []) == (answer.video.number, place.told.empty(), caplog.records)
 
 
 def test_what_has_to_be_done_before_a_video_is_done_before_any_file_of_it(

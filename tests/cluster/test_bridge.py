@@ -244,6 +244,19 @@ def test_renderers_on_one_gpu_do_not_wait_for_its_memory(monkeypatch: pytest.Mon
     assert "are still taken" in str(nodes.said())
 
 
+def test_renderers_on_one_gpu_that_both_wait_for_its_memory_do_not_let_each_other_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only one that works there explains why it is taken."""
+    nodes = TwoNodes(monkeypatch)
+    nodes.look()
+    monkeypatch.setattr(nodes.life("m"), "address", nodes.life("n").address)
+    nodes.bridge._free["10.0.0.110 one/"] = 79 * 10**9
+    for node in ("n", "m"):
+        nodes.admit(node, gpu="one/", total=80 * 10**9, free=0)
+    assert not any(isinstance(message, Joined) for message in nodes.said())
+
+
 def test_machines_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as copies of one image. The memory of one says nothing about the other."""
     nodes = TwoNodes(monkeypatch)
@@ -282,6 +295,14 @@ def test_a_renderer_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch)
     assert told.reason.startswith("m: a renderer has not started for 60 s")
     nodes.admit("m")
     assert Trouble("") in nodes.said()
+
+
+def test_a_renderer_of_which_more_is_known_is_not_told_to_be_late() -> None:
+    """Such as that its calls fail, or that the service has ended it."""
+    life = Life(1, Place("n", 0), Actor(), 0.0, node="n", asked=0.0)
+    assert lives.late(life, lives.LATE_SECONDS).startswith("n: a renderer has not started")
+    assert "" == lives.late(replace(life, repeating={"a call"}), lives.LATE_SECONDS)
+    assert "" == lives.late(replace(life, is_ended=True), lives.LATE_SECONDS)
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -399,6 +420,17 @@ def test_a_call_that_fails_after_hours_is_repeated(
         assert f"calls of facts failed for 300 s: {first}" in str(bridged.said())
 
 
+def test_a_machine_without_room_for_an_answer_keeps_its_renderer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The actor still has the answer: it is no defect, although the method has raised it."""
+    monkeypatch.setattr(ray, "kill", lambda _: pytest.fail("it is killed"))
+    raised = ray.exceptions.RayTaskError("ask", str(FULL), FULL).as_instanceof_cause()
+    bridged = Bridged(Actor(raised, "the answer"))
+    bridged.call("ask")
+    assert ["the answer"] == bridged.answers
+
+
 def test_a_machine_that_has_no_room_is_no_fault_of_a_prompt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -415,6 +447,20 @@ def test_a_machine_that_has_no_room_is_no_fault_of_a_prompt(
         (left,) = bridged.said()
         assert isinstance(left, Left)
         assert (cause, True) == (left.cause, str(error) in left.reason)
+
+
+@pytest.mark.parametrize(("is_over", "expected"), [(False, [7]), (True, [])])
+def test_only_a_process_that_ray_did_not_end_is_killed_by_its_number(
+    is_over: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process of its machine may have the number of one that has ended."""
+    killed: list[int] = []
+    call = SimpleNamespace(remote=killed.append)
+    monkeypatch.setattr(ray, "remote", lambda _: SimpleNamespace(options=lambda **_: call))
+    facts, place = replace(FACTS, pid=7), Place("0" * 56, 0)
+    life = Life(1, place, Actor(), 0.0, facts=facts, is_over=is_over)
+    lives.end_process(life)
+    assert expected == killed
 
 
 @pytest.mark.parametrize(

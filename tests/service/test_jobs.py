@@ -988,6 +988,20 @@ def test_what_a_person_has_left_of_a_video_stays_when_another_one_fails(
     assert {"a.txt", "job.log", "p1.jpg", "p1.mp4", "p1.yaml"} - {f"p1.{removed}"} == names
 
 
+def test_what_a_kill_has_left_of_a_video_goes_when_that_fails(place: Place) -> None:
+    """Its sidecar would be an order for a video that nobody can see."""
+    job = place.claim("a.txt")
+    place.jobs.opened.open(job, prompts(2))
+    batch = next_batch(place.jobs)
+    assert batch is not None
+    place.publish(batch, 0)
+    left = place.results.publish(job, batch.prompts[1], RENDERED, lambda path, *_: path.touch())
+    left.files[0].unlink()
+    place.jobs.batches.failed(job.id, batch.prompts[1], Unrenderable("broken"))
+    names = {path.name for path in (place.root / "results/a").iterdir()}
+    assert {"a.txt", "job.log", "p1.jpg", "p1.mp4", "p1.yaml"} == names
+
+
 def test_what_is_begun_but_not_open_is_told(place: Place) -> None:
     """A job that waits in the spool is listed in the status."""
     job = place.claim("a.txt")

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 from harness.processes import await_that
+from harness.programs import needs, needs_root
 from reeldrop.store.folded import Names
 from reeldrop.store.results import Results
 
@@ -18,6 +19,8 @@ from reeldrop.store.results import Results
 @pytest.fixture
 def coarse_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk that counts whole seconds, as ext4 does with the inodes of old or small disks."""
+    needs_root()
+    needs("mkfs.ext4")
     image, disk = tmp_path / "image", tmp_path / "disk"
     disk.mkdir()
     with image.open("wb") as file:
@@ -30,7 +33,6 @@ def coarse_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.usefixtures("root")
 def test_files_of_one_moment_get_folders_that_differ(coarse_disk: Path) -> None:
     """Folders made within the second of the last look are known."""
     for number in range(10):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness.programs import needs
 from harness.videos import pictures_of, rendered_by
 from reeldrop.video import encoder, mp4_index, synthetic
 
@@ -33,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def told_by_exiftool(*paths: Path) -> list[dict[str, Any]]:
     """Return what exiftool reads in each file, and that it finds nothing wrong with it."""
+    needs("exiftool")
     command = ["exiftool", "-json", "-a", "-G1", "-all:all", "-validate", *map(str, paths)]
     found: list[dict[str, Any]] = json.loads(subprocess.check_output(command))
     assert all(one["ExifTool:Validate"] == "OK" for one in found), found

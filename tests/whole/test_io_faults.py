@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import io_faults
 import pytest
-from harness.programs import needs_root
+from harness.programs import needs, needs_root
 from harness.zygote import Zygote
 from io_faults import Bench, Plan, Row
 from reeldrop.store.spool import Spool
@@ -180,6 +180,7 @@ def test_a_disk_that_turns_read_only_is_waited_for(bench: Bench, broken: bool) -
 
 def test_system_calls_that_fail_are_waited_for(bench: Bench) -> None:
     """The same holds if the kernel fails every fsync of the process."""
+    needs("strace")
     (point,) = bench.traced("fsync", "EIO")
     assert "Input/output error" in point.met
     assert point.is_clean, point

@@ -267,3 +267,20 @@ def test_what_services_that_are_gone_have_left_is_removed(config: Config) -> Non
     assert ["marker-0123"] == [path.name for path in folders[0].iterdir()]
     assert not folders[1].exists()
     assert ["gone"] == [path.name for path in folders[2].iterdir()]
+
+
+def test_nothing_is_removed_or_written_behind_a_link(config: Config, tmp_path: Path) -> None:
+    """A sync tool may bring links into the results; what they lead to belongs to others."""
+    own = received.folder(config.results, config.spool)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for name in ("a.mp4", "marker-0"):
+        (theirs / name).touch()
+        os.utime(theirs / name, (0, 0))
+    os.utime(theirs, (0, 0))
+    for name in (own.name, ".reeldrop-rendered-0123456789abcdef"):
+        (config.results / name).symlink_to(theirs)
+    cluster.ClusterFleet(config, lambda _event: None)._first_message()
+    received.remove_old(config.results, config.spool, 3600)
+    received.remove_left(config.results, config.spool)
+    assert ["a.mp4", "marker-0"] == sorted(os.listdir(theirs))

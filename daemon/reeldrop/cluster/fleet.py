@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import structlog
@@ -29,6 +30,7 @@ from reeldrop.base.events import (
 )
 from reeldrop.base.fleet import Device
 from reeldrop.base.job import Cause
+from reeldrop.base.roots import Root
 from reeldrop.cluster import access
 from reeldrop.cluster.process import bridge
 from reeldrop.cluster.proxy import ClusterRenderer
@@ -187,9 +189,10 @@ class ClusterFleet:
         marker, secret = f"marker-{secrets.token_hex(8)}", secrets.token_hex(32)
         try:
             folder.mkdir(exist_ok=True)
-            for old in folder.glob("marker-*"):
-                old.unlink(missing_ok=True)
-            (folder / marker).write_text(secret, encoding="utf-8")
+            with Root(folder.parent).opened(PurePath(folder.name)) as held:
+                for old in held.glob("marker-*"):
+                    old.unlink(missing_ok=True)
+                (held / marker).write_text(secret, encoding="utf-8")
         except OSError as error:  # the results can't be reached: use the network
             _log.warning("no_marker_in_results", reason=str(error))
         sources = profiles.sources(self._config)

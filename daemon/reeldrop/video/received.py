@@ -9,11 +9,12 @@ import contextlib
 import re
 import secrets
 import time
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from reeldrop.base import durable
 from reeldrop.base.fleet import Encoded
+from reeldrop.base.roots import Root
 from reeldrop.video import remote
 
 if TYPE_CHECKING:
@@ -66,8 +67,9 @@ def remove_left(results: Path, spool: Path) -> None:
     """Remove all files of renderers from the results, with their folder; all have ended."""
     with contextlib.suppress(OSError):
         own = folder(results, spool)
-        for file in own.iterdir():
-            file.unlink()
+        with Root(results).opened(PurePath(own.name)) as held:
+            for file in held.iterdir():
+                file.unlink()
         own.rmdir()
 
 
@@ -79,18 +81,21 @@ def remove_old(results: Path, spool: Path, seconds: float) -> None:
     now = time.time()
     with contextlib.suppress(OSError):
         own = folder(results, spool)
+        root = Root(results)
         for each in results.glob(f"{remote.FOLDER}*"):
-            _remove_old_in(each, now - seconds, 0.0 if each == own else now - _UNUSED_SECONDS)
+            unused_before = 0.0 if each == own else now - _UNUSED_SECONDS
+            _remove_old_in(root, each.name, now - seconds, unused_before)
 
 
-def _remove_old_in(place: Path, before: float, unused_before: float) -> None:
+def _remove_old_in(root: Root, name: str, before: float, unused_before: float) -> None:
     """Remove files that are older than a time; all and the folder, if that is unused for long."""
     with contextlib.suppress(OSError):
-        is_unused = place.stat().st_mtime < unused_before
-        for file in place.iterdir():
-            with contextlib.suppress(OSError):  # another service may remove it at the same time
-                is_marker = file.name.startswith("marker-")
-                if file.stat().st_mtime < before and (is_unused or not is_marker):
-                    file.unlink()
+        with root.opened(PurePath(name)) as held:
+            is_unused = held.stat().st_mtime < unused_before
+            for file in held.iterdir():
+                with contextlib.suppress(OSError):  # another service may remove it at the same time
+                    is_marker = file.name.startswith("marker-")
+                    if file.stat().st_mtime < before and (is_unused or not is_marker):
+                        file.unlink()
         if is_unused:
-            place.rmdir()
+            (root.path / name).rmdir()

@@ -228,6 +228,16 @@ def test_frames_that_are_not_contiguous(tmp_path: Path, frames: NDArray[np.uint8
     assert error(view, decoded(tmp_path / "a.mp4")) < 4
 
 
+@pytest.mark.parametrize("format", ["mp4", "webm", "gif"])
+def test_each_frame_is_a_sign_of_life(
+    tmp_path: Path, frames: NDArray[np.uint8], format: str
+) -> None:
+    """Encoding a long video does not look like a hang."""
+    seen: list[None] = []
+    encoder.encode(frames, tmp_path / "a", format, 8, SETTINGS, lambda: seen.append(None))
+    assert len(frames) == len(seen)
+
+
 @pytest.mark.parametrize("format", ["mp4", "webm", "gif", "jpg"])
 def test_a_file_that_cannot_be_written(
     tmp_path: Path, frames: NDArray[np.uint8], format: str

@@ -9,7 +9,7 @@ import functools
 import io
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -68,7 +68,7 @@ def encode(
     format: mp4 (H.264, plays in every browser, also while it is loading), webm (VP9), gif, or jpg,
         a poster of the middle frame.
     settings: embedded in mp4 and webm.
-    on_frame: called after each frame of an mp4 or webm.
+    on_frame: called after each frame of an mp4, webm or gif.
     h264: the encoder to try first for mp4, one of `H264`; the fallback is libx264.
     sound: for mp4 (AAC) and webm (Opus), made exactly as long as the frames; a GIF has none.
     mark: an XMP packet to put into the file; empty for none.
@@ -86,11 +86,7 @@ def encode(
             case "webm":
                 _write_video(film, path, "webm", "libvpx-vp9", _VP9)
             case "gif":
-                images = [Image.fromarray(frame) for frame in frames]
-                delays = gif_delays(len(images), fps)
-                images[0].save(
-                    path, "GIF", save_all=True, append_images=images[1:], duration=delays, loop=0
-                )
+                _write_gif(film, path)
                 if mark:
                     synthetic.append_to_gif(path, mark)
             case "jpg":
@@ -98,6 +94,23 @@ def encode(
                 write_jpeg(poster, path, mark)
             case _:
                 raise ValueError(f"unknown format {format}")
+
+
+def _write_gif(film: _Film, path: Path) -> None:
+    """Write a GIF, by Python as `write_jpeg` does.
+
+    Pillow gets one frame after the other: all together would take more memory than ours.
+    """
+
+    def images() -> Iterator[Image.Image]:
+        for frame in film.frames:
+            yield Image.fromarray(frame)
+            film.on_frame()
+
+    others, made = images(), io.BytesIO()
+    first, delays = next(others), gif_delays(len(film.frames), film.fps)
+    first.save(made, "GIF", save_all=True, append_images=others, duration=delays, loop=0)
+    path.write_bytes(made.getbuffer())
 
 
 def write_jpeg(picture: Image.Image, path: Path, mark: str) -> None:

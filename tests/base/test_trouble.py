@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from harness.files import no_larger_than
 from reeldrop.base import durable, moves, temporaries, trouble
 from reeldrop.base.errors import DISK_ERRORS
 from reeldrop.video import encoder
@@ -93,17 +92,6 @@ def _retell(error: OSError, kind: type[Exception]) -> None:
         raise kind("can't be written")  # noqa: B904 - as libraries do
 
 
-@contextlib.contextmanager
-def small_files() -> Iterator[None]:
-    """Let no file become larger than a few bytes; the error of the kernel names none."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (16, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
 WRITES: dict[str, Callable[[Path, Path], None]] = {
     "write": lambda path, _: durable.write(path, b"x" * 100, "owner"),
@@ -113,6 +101,7 @@ WRITES: dict[str, Callable[[Path, Path], None]] = {
     "gif": lambda path, _: encoder.encode(FRAMES, path, "gif", 8.0, ""),
     "mp4": lambda path, _: encoder.encode(FRAMES, path, "mp4", 8.0, ""),
     "webm": lambda path, _: encoder.encode(FRAMES, path, "webm", 8.0, ""),
+    "completed": lambda path, _: encoder.complete(b"x" * 100, path, "gif", "", ""),
 }
 
 
@@ -122,10 +111,24 @@ def test_a_file_that_has_no_room_is_named(what: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"x" * 100)
     path = tmp_path / "a.bin"
-    with small_files(), pytest.raises(OSError, match=r"a\.bin") as raised:
+    with no_larger_than(16), pytest.raises(OSError, match=r"a\.bin") as raised:
         WRITES[what](path, source)
     assert str(path) == raised.value.filename
     assert str(path) in trouble.in_words(raised.value)
+
+
+def test_a_file_that_cannot_be_flushed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some shares notice only then that they are full."""
+
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "a.bin").touch()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"a\.bin"):
+        durable.fsync_file(tmp_path / "a.bin")
 
 
 def test_of_a_copy_it_is_said_which_file_fails(tmp_path: Path) -> None:

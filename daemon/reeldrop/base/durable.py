@@ -41,7 +41,8 @@ def fsync_file(path: Path | str, flags: int = os.O_RDONLY | os.O_CLOEXEC) -> Non
     """Flush the content of what `flags` open to the disk."""
     fd = os.open(path, flags)
     try:
-        os.fsync(fd)
+        with naming(Path(path)):
+            os.fsync(fd)
     finally:
         os.close(fd)
 

@@ -224,7 +224,10 @@ def complete(
     Raises:
         OSError, ValueError: it can't be read or written.
     """
-    with encoded.open("rb") if isinstance(encoded, Path) else io.BytesIO(encoded) as source:
+    with (
+        trouble.naming(path),
+        encoded.open("rb") if isinstance(encoded, Path) else io.BytesIO(encoded) as source,
+    ):
         match format:
             case "mp4":
                 box = synthetic.mp4_box(mark) if mark else b""
@@ -236,8 +239,8 @@ def complete(
             case _:
                 with path.open("wb") as copy:
                     shutil.copyfileobj(source, copy)
-    if mark and format == "gif":
-        synthetic.append_to_gif(path, mark)
+        if mark and format == "gif":
+            synthetic.append_to_gif(path, mark)
 
 
 def _copy_streams(

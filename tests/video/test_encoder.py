@@ -353,9 +353,16 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
         struct.pack(">I4s", 8, b"free") * 100_000,
         struct.pack(">I4s", (1 << 21) + 9, b"moov") + bytes(1 << 22),
         struct.pack(">I4sQ", 1, b"moov", 1 << 40),
+        struct.pack(">I4sQ", 1, b"free", 1 << 63),
         struct.pack(">I4s", 7, b"ftyp"),
     ],
-    ids=["many", "large", "larger than the file", "smaller than its header"],
+    ids=[
+        "many",
+        "large",
+        "larger than the file",
+        "larger than any file",
+        "smaller than its header",
+    ],
 )
 def test_boxes_that_are_made_to_be_costly_are_refused_unread(tmp_path: Path, boxes: bytes) -> None:
     """The boxes of a dropped mp4 are counted before they are parsed."""

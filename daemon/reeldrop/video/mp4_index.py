@@ -69,6 +69,7 @@ def _index_of(path: Path) -> bytes:
     boxes: list[bytes] = []
     room = _MAX_INDEX_BYTES
     with open(plain_files.open_plain(path), "rb") as file:
+        end = os.fstat(file.fileno()).st_size
         for _ in range(_MAX_BOXES):
             header = file.read(8)
             if len(header) < 8:
@@ -84,7 +85,7 @@ def _index_of(path: Path) -> bytes:
             if rest < 0:
                 raise ValueError("a box is smaller than its own header")
             if kind not in (b"ftyp", b"moov"):
-                file.seek(rest, os.SEEK_CUR)
+                file.seek(min(rest, end), os.SEEK_CUR)
             elif rest > room:
                 raise ValueError("its index is too large to be one of reeldrop's")
             else:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from harness import certificates
+from harness.files import no_larger_than
 from harness.processes import await_that
 from harness.videos import pictures_of, rendered_by
 from reeldrop.base.errors import ConfigError
@@ -60,6 +61,14 @@ def test_a_file_that_cannot_be_signed_stays(tmp_path: Path) -> None:
     with pytest.raises(SigningError):
         signer.sign(path, "jpg", PROMPT, RENDERED)
     assert before == path.read_bytes()
+
+
+def test_a_full_disk_is_no_reason_to_publish_without_a_signature(tmp_path: Path) -> None:
+    """It is the disk's fault, which names the file."""
+    path = encoded(tmp_path, "jpg")
+    signer = Signer(*certificates.save(tmp_path), include_prompt=False)
+    with no_larger_than(path.stat().st_size + 100), pytest.raises(OSError, match=r"a\.jpg"):
+        signer.sign(path, "jpg", PROMPT, RENDERED)
 
 
 def test_a_certificate_that_ends_breaks_nothing(tmp_path: Path) -> None:

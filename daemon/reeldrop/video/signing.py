@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from reeldrop.base import trouble
 from reeldrop.base.errors import ConfigError, Mistake
 from reeldrop.base.escaping import shown
 from reeldrop.base.job import Prompt, Rendered
@@ -96,11 +95,11 @@ class Signer:
         self._replace(path, kind, _manifest(models, "unknown", "unknown", ""))
 
     def _replace(self, path: Path, kind: str, manifest: str) -> None:
-        with path.open("r+b") as file, tempfile.TemporaryFile(dir=path.parent) as signed:
+        signed = io.BytesIO()  # of a full disk, the package would not say that it is full
+        with trouble.naming(path), path.open("r+b") as file:
             self._write(file, signed, kind, manifest)
-            signed.seek(0)
             file.seek(0)
-            shutil.copyfileobj(signed, file)
+            file.write(signed.getbuffer())
             file.truncate()
 
     def _write(self, file: IO[bytes], signed: IO[bytes], kind: str, manifest: str) -> None:

@@ -7,17 +7,22 @@ import errno
 import os
 import pickle
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 import pytest
 from harness.jobs import RENDERED
 from harness.videos import decoded
+from reeldrop.base import scratch
 from reeldrop.base.errors import RenderCancelled, RenderError
 from reeldrop.base.events import BatchFailed, BatchRendered
 from reeldrop.base.job import Batch, Member, Prompt
 from reeldrop.base.sound import Sound
 from reeldrop.video import encoder, mp4_index, remote, synthetic
+
+if TYPE_CHECKING:
+    from reeldrop.base.job import Frames
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), np.uint8)
 SOUND = Sound(np.zeros((2, 8000), np.float32), 16000)
@@ -47,6 +52,23 @@ def test_a_video_is_the_same_as_bytes_and_as_files(tmp_path: Path) -> None:
     assert event.batch is by_network.batch
     assert content.nbytes == files.nbytes
     assert content.nbytes < len(pickle.dumps(by_network)) < content.nbytes + 2000
+
+
+def test_a_kill_leaves_nothing_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is encoded without a folder is in one that the next process removes."""
+    places, encode = list[Path](), encoder.encode
+
+    def noting(frames: Frames, path: Path, *others: Any) -> None:
+        places.append(path)
+        encode(frames, path, *others)
+
+    monkeypatch.setattr(encoder, "encode", noting)
+    remote.encoded(rendered(("gif",)), "libx264")
+    for place in places:
+        with pytest.raises(BlockingIOError):
+            scratch._lock(place.parents[1])
+        assert not place.parent.exists()
+    assert 2 == len(places)
 
 
 def test_what_was_rendered_before_a_failure_is_encoded(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import secrets
 import tempfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from reeldrop.base import durable
+from reeldrop.base import durable, scratch
 from reeldrop.base.errors import RenderError
 from reeldrop.base.events import BatchFailed, BatchRendered
 from reeldrop.base.fleet import Encoded
@@ -93,7 +94,7 @@ class _Film:
         durable.fsync_file(path)
 
     def content(self) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="reeldrop-") as folder:
+        with tempfile.TemporaryDirectory(dir=_own_folder()) as folder:
             path = Path(folder, f"video.{self.format}")
             self._write(path)
             return path.read_bytes()
@@ -114,6 +115,12 @@ class _Film:
             if isinstance(error, OSError):  # such as a full disk
                 raise
             raise RenderError(f"it can't be encoded as {self.format}: {error}") from None
+
+
+@functools.cache
+def _own_folder() -> Path:
+    """Return a folder of this process, which a later one removes if this one is killed."""
+    return scratch.make("reeldrop-encoded-")
 
 
 def _without_samples(rendered: Rendered) -> Rendered:

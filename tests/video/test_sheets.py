@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from harness.jobs import empty_place
 from harness.videos import decoded
-from PIL import Image
+from PIL import Image, ImageFont
 from reeldrop.base.errors import ReeldropError
 from reeldrop.base.events import Event
 from reeldrop.base.job import Cause, Prompt
@@ -179,6 +181,21 @@ def test_labels_in_any_script() -> None:
     assert set("\u5927\u9d6c\U0001f98a") == bare.lacking
     with_dots = np.asarray(bare.draw("x" * 200, 200))
     assert with_dots[:, 196:].max() < 60  # nothing is cut off at the edge
+
+
+def test_a_damaged_font_is_passed_over(tmp_path: Path) -> None:
+    """Also one that can be opened; signs are drawn with the next font."""
+    whole = ImageFont.load_default(14)
+    assert isinstance(whole, ImageFont.FreeTypeFont)
+    assert isinstance(whole.path, io.BytesIO)
+    data = bytearray(whole.path.getvalue())
+    table = data.index(b"glyf")  # the outlines: name, checksum, place, size
+    place, size = struct.unpack_from(">II", data, table + 8)
+    data[place : place + size] = b"\xff" * size
+    (tmp_path / "sans.ttf").write_bytes(data)
+    labels = Labels(folders=[tmp_path])
+    assert np.asarray(labels.draw("6", 200)).max() > 200
+    assert not labels.lacking
 
 
 def test_a_killed_sheet_is_made_again_and_never_twice(tmp_path: Path) -> None:

@@ -144,8 +144,10 @@ class Labels:
 
 
 def _has(font: Font, sign: str) -> bool:
-    drawn, absent = font.getmask(sign), font.getmask(_ABSENT)
-    return (drawn.size, bytes(drawn)) != (absent.size, bytes(absent))
+    with contextlib.suppress(OSError):  # it is damaged, but not at its beginning
+        drawn, absent = font.getmask(sign), font.getmask(_ABSENT)
+        return (drawn.size, bytes(drawn)) != (absent.size, bytes(absent))
+    return False
 
 
 def _font_files(folders: Sequence[Path]) -> Iterator[Path]:

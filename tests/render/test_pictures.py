@@ -234,6 +234,14 @@ def test_an_icc_profile_says_which_colours_are_meant() -> None:
     assert np.array_equal(shown(saved(halves())), shown(saved(halves(), icc_profile=own)))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_an_icc_profile_may_be_large(kind: str) -> None:
+    """Those of scanners and printers have megabytes."""
+    large = icc_profile("sRGB") + np.random.default_rng(0).bytes(2 << 20)
+    large = struct.pack(">I", len(large)) + large[4:]
+    assert is_near(shown(saved(halves(), kind, icc_profile=large))[16, 8], RED)
+
+
 def test_crop_cuts_both_ends_and_pad_adds_bars() -> None:
     """Neither stretches: a circle stays a circle."""
     wide = Image.new("RGB", (96, 32), GREEN)

@@ -14,7 +14,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, WebPImagePlugin
+from PIL import (
+    Image,
+    ImageCms,
+    ImageOps,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from reeldrop.base import plain_files
 from reeldrop.base.errors import DISK_ERRORS, Unrenderable
@@ -68,6 +75,7 @@ _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, s
 """What Pillow raises for damaged files."""
 
 Image.MAX_IMAGE_PIXELS = None  # our own limits are lower, and checked before decoding
+PngImagePlugin.MAX_TEXT_CHUNK = 4 << 20  # of an ICC profile; those of scanners have megabytes
 
 
 class PictureRefused(Exception):

@@ -12,6 +12,8 @@ import pytest
 from harness import certificates
 from harness.site import Site, make_site
 from reeldrop.commands import verify
+from reeldrop.config.config import Config
+from reeldrop.video import identity
 
 MODEL = "tiny"
 """The name of the folder of the tests' model."""
@@ -114,3 +116,13 @@ def test_a_file_that_is_missing_keeps_no_other_from_its_verdict(
     told = capsys.readouterr()
     assert [str(there)] == [verdict["file"] for verdict in json.loads(told.out)]
     assert f"reeldrop: {missing}: No such file or directory\n" == told.err
+
+
+def test_what_is_cut_off_is_no_copy_of_a_video(tmp_path: Path) -> None:
+    """FFmpeg's errors are of many kinds: here, that the file ends."""
+    folders = {name: tmp_path / name for name in ("inbox", "results", "spool")}
+    config = Config.model_construct(**folders)
+    for suffix in identity.DEMUXERS:
+        file = tmp_path / f"a{suffix}"
+        file.touch()
+        assert "" == verify._published(file, config)

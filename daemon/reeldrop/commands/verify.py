@@ -22,9 +22,6 @@ from reeldrop.video import identity, signing, synthetic
 if TYPE_CHECKING:
     from reeldrop.config.config import Config
 
-UNREADABLE = (OSError, ValueError, IndexError)
-"""Errors of reading a file that may be anything. PyAV's are OSErrors or ValueErrors."""
-
 SLACK = 1 << 20
 """Upper bound on the bytes of a video besides its pictures and settings: a signature, and 40 s of
 sound, which a copy may have lost."""
@@ -138,7 +135,7 @@ def _with_same_pictures(file: Path, suffix: str, config: Config) -> Iterator[Pat
     try:
         shape, digest, size = identity.shape(file), identity.digest(file), identity.size(file)
         candidates = _of_like_size(config, suffix, size, file.stat().st_size)
-    except UNREADABLE:
+    except identity.UNREADABLE:
         return
     yield from (path for path in candidates if _is_same(path, shape, digest))
 
@@ -172,5 +169,5 @@ def _is_copy(path: Path, file: Path) -> bool:
 def _is_same(path: Path, shape: tuple[int, int, int], digest: str) -> bool:
     try:
         return identity.shape(path) == shape and identity.digest(path) == digest
-    except UNREADABLE:
+    except identity.UNREADABLE:
         return False

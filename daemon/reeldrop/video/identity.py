@@ -10,6 +10,9 @@ import av
 DEMUXERS = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
 """FFmpeg's demuxers by suffix. If FFmpeg chose, a file could be a playlist that opens others."""
 
+UNREADABLE = (av.FFmpegError, OSError, ValueError, IndexError)
+"""What is raised for a file that is no readable video."""
+
 
 def shape(path: Path) -> tuple[int, int, int]:
     """Return the number of pictures, height and width, without reading the whole file.
@@ -19,7 +22,7 @@ def shape(path: Path) -> tuple[int, int, int]:
     path: of a file whose suffix is one of DEMUXERS
 
     Raises:
-        OSError, ValueError: it is no readable video.
+        One of UNREADABLE.
     """
     with _opened(path) as container:
         stream = container.streams.video[0]
@@ -39,7 +42,7 @@ def digest(path: Path) -> str:
     does if they are encoded again.
 
     Raises:
-        OSError, ValueError: it is no readable video.
+        One of UNREADABLE.
     """
     found = hashlib.sha256()
     with _opened(path) as container:
@@ -52,7 +55,7 @@ def size(path: Path) -> int:
     """Return the number of bytes of the encoded pictures, which is as stable as `digest`.
 
     Raises:
-        OSError, ValueError: it is no readable video.
+        One of UNREADABLE.
     """
     with _opened(path) as container:
         return sum(packet.size for packet in container.demux(video=0))

@@ -64,6 +64,7 @@ def test_what_is_said_goes_over_the_built_in_ones() -> None:
         ("{path: x, weight: 3}", "", "the weight 3 is not within -2 and 2", "change weight or"),
         ("{path: x, weight: strong}", ".weight", "must be a number, not 'strong'", ""),
         ("{path: x, limits: [0]}", ".limits", "must be [smallest, largest]", ""),
+        ("{path: x, limits: [0, 2], always: true}", "", "limits are for", "leave limits out"),
     ],
 )
 def test_mistakes(lora: str, key: str, problem: str, remedy: str) -> None:

@@ -17,6 +17,7 @@ from diffusers.guiders import ClassifierFreeGuidance
 from reeldrop.base import strict_yaml
 from reeldrop.base.errors import ConfigError
 from reeldrop.base.job import Job, Prompt, Rendered
+from reeldrop.config import config, profiles
 from reeldrop.render import (
     devices,
     dtypes,
@@ -95,6 +96,29 @@ def test_auto_on_a_gpu(wan_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> N
                 getattr(torch, expected.partition(",")[0]),
                 torch.float32,  # layers that diffusers keeps in it
             }
+
+
+def test_auto_for_one_part() -> None:
+    """It is what auto is for that part, whatever the others are; what auto is follows the model."""
+    index = {"transformer": ["diffusers", "T"], "vae": ["diffusers", "AutoencoderKLWan"]}
+    cases: tuple[tuple[str, bool, dict[str, str]], ...] = (
+        ("dtype: {default: float16, vae: auto}", True, {"vae": "float32"}),
+        ("dtype: {default: float16, vae: auto}", False, {"vae": "float32"}),
+        ("dtype: {default: float16, transformer: auto}", True, {"transformer": "bfloat16"}),
+        ("native_dtype: {default: float16, vae: auto}, dtype: auto", True, {"vae": "float32"}),
+        (
+            "native_dtype: bfloat16, dtype: {default: float16, vae: auto}",
+            True,
+            {"vae": "bfloat16"},
+        ),
+    )
+    for given, cuda, expected in cases:
+        text = f"model: m\nmodels: {{m: {{path: x, {given}}}}}"
+        source = profiles.untuned("m", config.parse(text, Path("config.yaml")))
+        found = pipeline.dtypes_of(source, index, cuda=cuda)
+        assert {"default": "float16", **expected} == found, given
+    text = "model: m\nmodels: {m: {path: x, dtype: {default: auto, vae: auto}}}"
+    assert {} == config.parse(text, Path("config.yaml")).models["m"].dtype
 
 
 def test_dtypes_differ_by_part(wan_pipeline: Path) -> None:
@@ -200,6 +224,17 @@ def test_tiling(tiny_pipeline: Path, wan_pipeline: Path) -> None:
     parts.set_up(load(wan_pipeline).pipe, ModelSource("m", str(wan_pipeline)))
     assert own.use_tiling
     assert load(tiny_pipeline, tiling=True).pipe.vae.use_tiling
+
+
+def test_a_vae_that_always_decodes_in_tiles(tmp_path: Path) -> None:
+    """What it can't do without is known before its weights are here."""
+    (tmp_path / "model_index.json").write_text('{"_class_name": "AllegroPipeline"}')
+    pipeline.check_class_there(ModelSource("m", str(tmp_path), tiling=True))
+    with pytest.raises(ConfigError) as caught:
+        pipeline.check_class_there(ModelSource("m", str(tmp_path), tiling=False))
+    [found] = caught.value.mistakes
+    assert "models.m.tiling" == found.key
+    assert "the VAE of AllegroPipeline always decodes in tiles" == found.problem
 
 
 def test_what_the_profile_changes_is_in_the_record(wan_pipeline: Path) -> None:

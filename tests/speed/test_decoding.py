@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -42,15 +43,15 @@ def test_frames_are_decoded_in_chunks(
 
 
 def test_a_vae_of_videos_decodes_in_tiles_only_where_it_is_asked_to(wan_pipeline: Path) -> None:
-    """If memory is short, or its profile or class asks for it; not in other renders."""
+    """If its profile asks for it, or, by auto, if memory is short; not in other renders."""
     loaded = pipeline.load(ModelSource("wan", str(wan_pipeline)))
     vae = loaded.pipe.vae
-    for in_parts, in_tiles in ((True, False), (False, False), (False, True)):
-        decoding.decode(vae, in_parts=in_parts, in_tiles=in_tiles)
-        tiles = in_parts or in_tiles
+    for in_parts, tiles in ((True, False), (False, False), (False, True)):
+        decoding.decode(vae, in_parts=in_parts, in_tiles=tiles)
         assert (tiles, tiles, in_parts) == (decoding.is_tiled(vae), vae.use_tiling, vae.use_slicing)
-    asked = pipeline.load(ModelSource("wan", str(wan_pipeline), tiling=True))
-    assert (False, True) == (loaded.decodes_in_tiles, asked.decodes_in_tiles)
+    for tiling, expected in (("auto", [False, True]), (True, [True, True]), (False, [False] * 2)):
+        asked = dataclasses.replace(loaded, source=ModelSource("wan", "", tiling=tiling))
+        assert expected == [asked.decodes_in_tiles(is_short=short) for short in (False, True)]
 
 
 def test_a_vae_of_pictures_has_no_tiles(tiny_pipeline: Path) -> None:

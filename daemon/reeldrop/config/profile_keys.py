@@ -110,6 +110,9 @@ class Lora(BaseModel):
         if self.weight_name is not None and not self.weight_name.endswith(SAFETENSORS):
             problem = f"weight_name is {self.weight_name}, which is no safetensors file"
             raise Refused(problem, "name one; other formats can run code")
+        if self.always and "limits" in self.model_fields_set:
+            problem = "limits are for the weights of prompts, which can't choose it: always is true"
+            raise Refused(problem, "leave limits out, or write `always: false`")
         least, most = self.limits
         if not self.always and not least <= self.weight <= most:
             problem = f"the weight {self.weight:g} is not within {least:g} and {most:g}"

@@ -52,14 +52,19 @@ def _default(value: object) -> object:
 
 
 def _dtypes(value: object) -> object:
-    """Return a dtype for each part, and for the others as `default`; nothing for auto."""
+    """Return a dtype for each part, and for the others as `default`.
+
+    Nothing for auto, but for a part whose model decides what that is, while the others are given.
+    """
     named = {"default": value} if isinstance(value, str) else value
     if not isinstance(named, dict):
         raise Refused("must be a dtype, or a list of `part: dtype` lines")
     for dtype in named.values():
         if dtype not in _DTYPES:
             raise Refused(f"can't be '{dtype}'", f"use {', '.join(map(repr, _DTYPES))}")
-    return {part: dtype for part, dtype in named.items() if dtype != "auto"}
+    if named.get(dtypes.DEFAULT, dtypes.AUTO) != dtypes.AUTO:
+        return named
+    return {part: dtype for part, dtype in named.items() if dtype != dtypes.AUTO}
 
 
 def _pair(limit: object) -> object:

@@ -26,6 +26,12 @@ def native(index: Mapping[str, Any]) -> dict[str, str]:
     return {DEFAULT: default, **exceptions}
 
 
+def filled(given: Mapping[str, str], auto: Mapping[str, str]) -> dict[str, str]:
+    """Return dtypes by part, each auto among them replaced by what that is."""
+    each = ((part, auto.get(part, auto[DEFAULT]), dtype) for part, dtype in given.items())
+    return {part: usual if dtype == AUTO else dtype for part, usual, dtype in each}
+
+
 def _is_part(value: object) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 2
 

@@ -40,7 +40,8 @@ class LoadedPipeline:
         is_mixed = kind.draws(self.pipe) or not has_own_noise
         return kind.renders_alone or is_one_picture or is_mixed
 
-    @property
-    def decodes_in_tiles(self) -> bool:
-        """Whether its VAE decodes in tiles even if memory suffices."""
-        return self.source.tiling is True or kind_of(type(self.pipe)).tiles
+    def decodes_in_tiles(self, *, is_short: bool) -> bool:
+        """Return whether its VAE decodes in tiles, with too little memory or with enough."""
+        if self.source.tiling == "auto":
+            return is_short or kind_of(type(self.pipe)).tiles
+        return self.source.tiling is True

@@ -96,6 +96,17 @@ def check_texts(kind: type, source: ModelSource) -> None:
     raise ConfigError(*(Mistake(problem, remedy, key=f"{source.key}.{key}") for key in keys))
 
 
+def check_tiling(kind: type, source: ModelSource) -> None:
+    """Check that the VAE of a class of pipelines can do without tiles, if the profile asks for it.
+
+    Raises:
+        ConfigError: it can't.
+    """
+    if source.tiling is False and kind_of(kind).tiles:
+        problem = f"the VAE of {kind.__name__} always decodes in tiles"
+        raise ConfigError(Mistake(problem, "leave tiling out", key=f"{source.key}.tiling"))
+
+
 def quantization(source: ModelSource) -> PipelineQuantizationConfig | None:
     """Return the quantization of the denoisers' weights; None for none.
 

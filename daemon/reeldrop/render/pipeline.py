@@ -198,6 +198,7 @@ def _check_class(source: ModelSource, index: Mapping[str, Any]) -> None:
     if kind is not diffusers.DiffusionPipeline:
         check_class(kind, source.name)
         parts.check_texts(kind, source)
+        parts.check_tiling(kind, source)
         windows.check_class(kind, source)
         split.require_possible(source, index)
 
@@ -209,14 +210,19 @@ def dtypes_of(
 
     cuda: whether it is loaded for a GPU; None for what this machine has
     """
-    if source.dtype != dtypes.AUTO:
-        return {dtypes.DEFAULT: source.dtype, **source.part_dtypes}
-    has_gpu = devices.cuda_is_available() if cuda is None else cuda
+    auto = _auto(source, index, devices.cuda_is_available() if cuda is None else cuda)
+    others = auto if source.dtype == dtypes.AUTO else {dtypes.DEFAULT: source.dtype}
+    return dtypes.filled({**others, **source.part_dtypes}, auto)
+
+
+def _auto(source: ModelSource, index: Mapping[str, Any], has_gpu: bool) -> Mapping[str, str]:
+    """Return what auto is for each part, with `default` for the others."""
     if source.placement == "cpu" or not has_gpu:
-        return {dtypes.DEFAULT: "float32", **source.part_dtypes}
+        return {dtypes.DEFAULT: "float32"}
+    native = dtypes.native(index)
     if dtypes.DEFAULT in source.native_dtype:
-        return {**source.native_dtype, **source.part_dtypes}
-    return {**dtypes.native(index), **source.native_dtype, **source.part_dtypes}
+        return dtypes.filled(source.native_dtype, native)
+    return {**native, **source.native_dtype}
 
 
 def _for_torch(wanted: Mapping[str, str]) -> torch.dtype | dict[str, torch.dtype]:

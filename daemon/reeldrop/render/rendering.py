@@ -124,7 +124,8 @@ def _output(
         raise RenderError(f"the model was loaded without the LoRA {min(missing)}")
     loaded.fast_path.begin(dict(prompts[0].arguments), wanted)
     vae = getattr(pipe, "vae", None)
-    decoding.decode(vae, in_parts=decodes_in_parts, in_tiles=loaded.decodes_in_tiles)
+    in_tiles = loaded.decodes_in_tiles(is_short=decodes_in_parts)
+    decoding.decode(vae, in_parts=decodes_in_parts, in_tiles=in_tiles)
     shown = _pictures(pipe, prompts)
     given = {**texts(loaded, prompts), **shown, **_settings(loaded, prompts[0])}
     measure.reset_peak_memory()  # after the texts, whose encoder may be offloaded by now

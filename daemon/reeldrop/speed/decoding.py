@@ -46,13 +46,13 @@ def decode_in_chunks(vae: Any, device: str) -> None:
 def decode(vae: Any, *, in_parts: bool, in_tiles: bool) -> None:
     """Choose how a VAE decodes from now on.
 
-    in_parts: whether to save memory: image VAEs decode frame by frame, video VAEs in tiles
-    in_tiles: whether video VAEs decode in tiles in any case
+    in_parts: whether image VAEs decode frame by frame, to save memory
+    in_tiles: whether video VAEs decode in tiles
     """
     if hasattr(vae, "use_slicing"):
         vae.use_slicing = in_parts
     if hasattr(vae, "use_tiling") and not isinstance(vae, AutoencoderKL):
-        vae.use_tiling = in_parts or in_tiles
+        vae.use_tiling = in_tiles
 
 
 def is_tiled(vae: Any) -> bool:

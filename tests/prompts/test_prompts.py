@@ -230,6 +230,25 @@ def test_defaults_the_nearest_wins_key_by_key() -> None:
     assert [1, 1] == [prompt.seed for prompt in file.prompts]
 
 
+def test_a_seed_is_that_of_one_video_whatever_the_defaults_say() -> None:
+    """So a sidecar gives its video, and a list of seeds says how many; but not the other way."""
+    three = ("_defaults.yaml", "num_videos_per_prompt: 3")
+    cases = (
+        ("prompt: a\nseed: 7", [three], [7]),
+        ("prompt: a\nseed: [7, 9]", [three], [7, 9]),
+        ("prompts: [{prompt: a, seed: 7}, b]", [three], [7, 1002, 1003, 1004]),
+        ("prompt: a\nmatrix: {seed: [7, 9]}", [three], [7, 9]),
+        ("prompt: a\nseed: 7\nnum_videos_per_prompt: 2", [three], [7, 8]),
+        ("prompt: a", [three, ("b/_defaults.yaml", "seed: 7")], [7]),
+        ("prompt: a", [("_defaults.yaml", f"seed: 7\n{three[1]}")], [7, 8, 9]),
+        ("prompt: a", [("_defaults.yaml", "seed: 7"), ("b/_defaults.yaml", three[1])], [7, 8, 9]),
+        ("prompt: a\nnum_videos_per_prompt: 2", [("_defaults.yaml", "seed: 7")], [7, 8]),
+    )
+    for text, defaults, expected in cases:
+        file = parse(text, "b/a.yaml", defaults)
+        assert expected == [prompt.seed for prompt in file.prompts], (text, defaults)
+
+
 def test_defaults_of_a_text_file() -> None:
     """Text files have defaults, their only way to have settings."""
     defaults = [("_defaults.yaml", "model: other\nformat: gif\npriority: 4")]

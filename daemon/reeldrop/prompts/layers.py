@@ -42,6 +42,19 @@ def merge(*layers: Layer) -> Layer:
     return {key: setting for layer in layers for key, setting in layer.items()}
 
 
+def over(*files: Layer) -> Layer:
+    """Merge the layers of a file and of the defaults above it, the farthest first.
+
+    One with a seed says by itself how many videos there are.
+    """
+    found: Layer = {}
+    for layer in files:
+        if "seed" in layer:
+            found.pop("num_videos_per_prompt", None)
+        found |= layer
+    return found
+
+
 def placed(fault: Fault, layer: Layer) -> Mistake:
     """Return a fault with its place: that of the setting, or of the prompt if it is not given."""
     if fault.key in layer:

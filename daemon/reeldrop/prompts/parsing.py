@@ -31,7 +31,7 @@ from reeldrop.prompts import (
 from reeldrop.prompts.decoding import decode
 from reeldrop.prompts.documents import Item
 from reeldrop.prompts.key_value import Names
-from reeldrop.prompts.layers import Layer, check_count, merge
+from reeldrop.prompts.layers import Layer, check_count
 from reeldrop.prompts.rules import Fault, ModelRules, SettingsRefused
 from reeldrop.prompts.wording import SEVERAL, described, did_you_mean
 
@@ -129,7 +129,7 @@ def _parsed(
     above = [documents.defaults(file, allowance) for file in defaults]
     known = {key for found in rules.values() if found is not None for key in found.keys}
     items, priority = _items(name, data, allowance, Names(rules, known))
-    base = merge(*above)
+    base = layers.over(*above)
     if "priority" in base:
         inherited = documents.priority(base.pop("priority"))
         priority = inherited if priority is None else priority
@@ -159,7 +159,7 @@ def _videos(items: Iterable[Item], base: Layer, reader: _Reader) -> list[_Video]
     videos: list[_Video] = []
     given = 0
     for item in items:
-        layer, line = merge(base, item.layer), layers.line_of(item.layer)
+        layer, line = layers.over(base, item.layer), layers.line_of(item.layer)
         given += pictures.videos_given(layer)
         check_count(max(1, given), line)  # before the next prompts are validated
         videos += reader.videos(dataclasses.replace(item, layer=layer))

@@ -95,7 +95,7 @@ class ModelRules:
             SettingsRefused: the settings can't be rendered.
         """
         settings = {**self._all_defaults, **given}
-        if "seed" in given:  # that is one video, and a list of them says how many
+        if "seed" in given:  # as in `layers.over`
             settings["num_videos_per_prompt"] = given.get("num_videos_per_prompt", 1)
         for key in (*_LISTS, *self.capabilities.pictures):
             if key in settings and not isinstance(settings[key], list):

@@ -20,7 +20,7 @@ from reeldrop.base.sweeps import MATRIX, WILDCARDS, Swept
 from reeldrop.base.translated import KEYS
 from reeldrop.prompts import documents, loras, other_names, pictures, wildcards
 from reeldrop.prompts.documents import Item
-from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, merge
+from reeldrop.prompts.layers import MAX_VIDEOS, Layer, Setting, over
 from reeldrop.prompts.rules import LONGEST_TEXT
 from reeldrop.prompts.wildcards import BadTemplate, Template
 from reeldrop.prompts.wording import SURELY, described, near
@@ -132,7 +132,7 @@ class _Planner:
         axes = () if matrix is None else self._axes_beside(matrix, layer)
         drawn = None if wanted is None else self._number_drawn(wanted)
         template = None if wanted is None else self._template(layer, axes)
-        others = tuple(_others(merge(self._base, layer)))
+        others = tuple(_others(over(self._base, _with_axes(layer, axes))))
         return _Plan(item, layer, axes, template, drawn, others)
 
     def _axes_beside(self, matrix: Setting, layer: Layer) -> tuple[_Axis, ...]:

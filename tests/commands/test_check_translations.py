@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from harness.rules import CAPABILITIES
 from reeldrop.base.job import Prompt
 from reeldrop.commands import check_translations
+from reeldrop.commands.check_file import check_file
 from reeldrop.config import config
+from reeldrop.store import described
 from reeldrop.translation import process
 
 ZH_EN = Path(__file__).parents[1] / "translation" / "zh_en"
 ANSWERS = """while read -r line; do case "$line" in *999*) echo '{"text": "..."}';;
     *) echo '{"text": "word"}';; esac; done"""
 """A stand-in for the process that translates."""
+
+
+def test_a_file_with_a_text_that_cannot_be_translated_makes_no_videos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its JSON; its problems say why."""
+    monkeypatch.setattr(process, "COMMAND", ("sh", "-c", ANSWERS))
+    text = f"model: m\nmodels: {{m: {{path: x}}}}\ntranslate: {{zh: {{path: {ZH_EN}}}}}"
+    settings = config.parse(text, tmp_path / "config.yaml")
+    settings.spool.mkdir()
+    described.note(settings.spool, "m", settings.models["m"].origin, CAPABILITIES)
+    file = tmp_path / "a.txt"
+    for prompt, videos in (("一", 1), ("坏999", 0)):
+        file.write_text(prompt)
+        assert (0 if videos else 1) == check_file(settings, file, as_json=True)
+        found = json.loads(capsys.readouterr().out)
+        assert (videos, bool(videos)) == (found["videos"], not found["problems"])
 
 
 def test_what_is_translated_in_part_is_shown(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -12,7 +13,7 @@ from harness.rules import RULES
 from harness.site import Site, make_site
 from harness.zygote import REELDROP
 from reeldrop.base import strict_yaml, yaml_text
-from reeldrop.base.errors import Mistake, PromptError, Unavailable
+from reeldrop.base.errors import Mistake, PromptError, Unavailable, WrongUsage
 from reeldrop.base.picture_files import MOST_BYTES
 from reeldrop.commands import cli, submit, typed
 from reeldrop.commands.check_file import check_file
@@ -85,6 +86,14 @@ def test_what_is_checked_before_the_service_has_started(
     assert "the form of the file is right, but its settings are not checked yet" in told
     assert "start the service once, with `reeldrop run`, and check again" in told
     assert "the model tiny allows" in told
+    with pytest.raises(Unavailable):
+        check_file(settings_of(site), file, as_json=True)
+    with pytest.raises(WrongUsage):
+        check_file(settings_of(site), file.with_name("none.yaml"), as_json=True)
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [None, None] == [one["videos"] for one in found]
+    assert [told] == found[0]["problems"]
+    assert "No such file" in found[1]["problems"][0]
 
 
 @pytest.mark.parametrize(

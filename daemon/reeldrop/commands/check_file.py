@@ -13,6 +13,7 @@ from reeldrop.commands.submit import known_rules, model_of_daemon
 if TYPE_CHECKING:
     from reeldrop.base.errors import FileError
     from reeldrop.base.job import Prompt
+    from reeldrop.commands.check_translations import Translation
     from reeldrop.config.config import Config
 
 
@@ -36,6 +37,29 @@ def check_file(
         Unavailable: no daemon has loaded its model yet, so that its keys are not known.
         WrongUsage: there is no such file, or it is none of a prompt file's kinds.
     """
+    try:
+        return _check(config, file, placed, as_json=as_json)
+    except (Unavailable, WrongUsage) as error:
+        if as_json:
+            _print_json(file, None, [str(error)])
+        raise
+
+
+def _print_json(
+    file: Path,
+    videos: int | None,
+    problems: list[str],
+    translations: Sequence[Translation] = (),
+    long_texts: Sequence[str] = (),
+) -> None:
+    told = [one._asdict() for one in translations]
+    found = {"file": file, "videos": videos, "problems": problems, "long_texts": long_texts}
+    output.print_json({**found, "translations": told})
+
+
+def _check(
+    config: Config, file: Path, placed: Callable[[FileError], FileError], *, as_json: bool
+) -> int:
     from reeldrop.commands import check_translations
     from reeldrop.intake.reading import Reader
     from reeldrop.intake.scan import no_prompt_file
@@ -61,11 +85,10 @@ def check_file(
     if not config.render_untranslated:
         problems += [str(one) for one in translations if one.fails]
     english = {one.text: one.translated for one in translations}
-    count, long_texts = len(prompts), list(_long_texts(config, prompts, english))
+    count = 0 if problems else len(prompts)
+    long_texts = list(_long_texts(config, prompts, english))
     if as_json:
-        found = {"file": file, "videos": count, "problems": problems, "long_texts": long_texts}
-        found["translations"] = [one._asdict() for one in translations]
-        output.print_json(found)
+        _print_json(file, count, problems, translations, long_texts)
     elif problems:
         for problem in problems:
             output.note(problem)

@@ -64,7 +64,7 @@ class Looped:
             settings, self._spool, results, make_fleet, self.events.put, is_patient=not drains
         )
         phase = Phase(drains=drains)
-        page = Page(results.root, self._spool.failed.root, results.root, lambda _name: False)
+        page = Page(results.root, self._spool.failed.root, results.root, lambda _name: False, 0.05)
         reporter = Reporter(
             self.stages, phase, Notifier.from_environment(), folder / "status", page, self._see
         )

@@ -133,7 +133,7 @@ def test_a_picture_that_never_comes_is_named_in_the_report(place: Place) -> None
 def test_a_picture_of_another_case_or_that_is_ignored_is_named(place: Place) -> None:
     """While the file waits, and in its report: nobody would guess why it does not come."""
     inbox = place.intake._inbox
-    inbox._names = replace(inbox._names, ignored=Ignored(["*-draft.png"]))
+    inbox.names = replace(inbox.names, ignored=Ignored(["*-draft.png"]))
     place.drop("a.yaml", NAMED)
     place.drop("x/boat-draft.txt")
     for name in ("First.PNG", "x/boat-draft.png"):

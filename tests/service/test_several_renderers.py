@@ -728,6 +728,40 @@ def test_settings_that_no_renderer_can_use_are_refused(
         assert not fleet.ended
 
 
+def test_a_reload_reaches_all_that_has_settings(
+    fleet: Fleet, least_pipeline: Path, tmp_path: Path
+) -> None:
+    """Also what judges suspects, and what lists failures. A bad one leaves what is in force, also
+    of what changes before a job in hand ends."""
+    fleet.at_once = ["a"]
+    more = "page: true\nmax_attempts: 3\nignore: []\nmin_free_gib: 0.1\n"
+    run = Looped(tmp_path, least_pipeline, fleet.make, more=more)
+    file, stages = tmp_path / "config.yaml", run.stages
+    aside = run.config.failed / "a.draft.txt"
+    aside.parent.mkdir(parents=True)
+    aside.write_text("a")
+    status = run.config.results / "STATUS.txt"
+
+    def reload(before: str, after: str) -> None:
+        file.write_text(file.read_text().replace(before, after))
+        run.events.put(Reload())
+
+    with run:
+        run.until(lambda: status.is_file() and aside.name in status.read_text(), "the failure")
+        reload("max_attempts: 3\nignore: []", "max_attempts: 7\nignore: ['*.draft.txt']")
+        run.until(lambda: 7 == stages.jobs.suspects.ends, "the limit")
+        run.until(lambda: aside.name not in status.read_text(), "its end")
+        fleet["a"].hold()
+        run.drop("one.txt", "first")
+        run.until(fleet["a"].is_held.is_set, "a render")
+        reload("min_free_gib: 0.1", "min_free_gib: 0.2")
+        run.until(lambda: 0.2 == stages.disk.min_free_gib, "good settings")
+        reload("min_free_gib: 0.2", "min_free_gib: lots")
+        run.until(lambda: run.status and run.status.refused, "the refusal")
+        assert 0.1 == stages.disk.min_free_gib == stages.settings.config.min_free_gib
+        fleet["a"].release()
+
+
 def test_one_that_lacks_the_model_is_left_out_and_others_are_waited_for(
     fleet: Fleet, least_pipeline: Path, tmp_path: Path
 ) -> None:

@@ -55,14 +55,14 @@ class Inbox:
         self._picture_seconds = picture_seconds if patient else settle_seconds
         self.pauses = Pauses(Wishes(self._picture_seconds))
         self.root = Root(folder, beside)
-        self._names = Names(suffixes, defaults_name, ignored or Ignored(), has_controls)
+        self.names = Names(suffixes, defaults_name, ignored or Ignored(), has_controls)
         self._settle(Found())
 
     def _settle(self, found: Found) -> None:
         self._found = found
         self._by_folded: dict[PurePosixPath, list[Candidate]] = {}
         self.pauses.keep(found)
-        name = self._names.defaults_name
+        name = self.names.defaults_name
         self._settling = Settling(found, self.pauses, self.patience, name)
 
     def take_over(self, other: Inbox) -> None:
@@ -81,7 +81,7 @@ class Inbox:
         """
         before, patience = self._found, self.patience
         scan = Scan(
-            self._names,
+            self.names,
             before,
             now,
             lambda candidate: self._settling.waits(candidate, now),
@@ -190,7 +190,7 @@ class Inbox:
 
     def turn_controls(self, *, is_on: bool) -> None:
         """Let control files do something, or nothing, from the next scan on."""
-        self._names = dataclasses.replace(self._names, has_controls=is_on)
+        self.names = dataclasses.replace(self.names, has_controls=is_on)
 
     def remove_control(self, path: str) -> None:
         """Remove a control file, unless it has changed since the last scan."""
@@ -229,7 +229,7 @@ class Inbox:
     def knows_all_beside(self, candidate: Candidate) -> bool:
         """Return whether the last scan has seen all prompt files that are beside a file now."""
         with contextlib.suppress(OSError), self.root.opened(candidate.path.parent) as folder:
-            read = filter(self._names.is_read, os.listdir(folder))
+            read = filter(self.names.is_read, os.listdir(folder))
             known = self._found.candidates, self._found.controls  # these may end in .txt, too
             paths = (str(candidate.path.with_name(name)) for name in read)
             return all(any(path in found for found in known) for path in paths)
@@ -237,4 +237,4 @@ class Inbox:
 
     def defaults_for(self, path: PurePosixPath, max_bytes: int) -> tuple[DefaultsFile, ...]:
         """Return the `_defaults.yaml` files above a prompt file; see `reading.defaults_above`."""
-        return reading.defaults_above(self.root, path, self._names.defaults_name, max_bytes)
+        return reading.defaults_above(self.root, path, self.names.defaults_name, max_bytes)

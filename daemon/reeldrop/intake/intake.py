@@ -24,7 +24,7 @@ from reeldrop.intake.inbox import Inbox
 from reeldrop.intake.line import Examined, Line
 from reeldrop.intake.pace import Intervals, Pace
 from reeldrop.intake.reading import Reader
-from reeldrop.intake.scan import Candidate
+from reeldrop.intake.scan import Candidate, Names
 from reeldrop.intake.senses import Senses
 from reeldrop.schedule import turns
 from reeldrop.schedule.turns import Turns
@@ -92,6 +92,11 @@ class Intake:
         self._inbox.take_over(other._inbox)
         self.line.take_over(other.line, reads_alike=self.reader.reads_as(other.reader))
         return self
+
+    @property
+    def names(self) -> Names:
+        """What names mean."""
+        return self._inbox.names
 
     def _on_event(self) -> None:
         if not self._pace.is_woken:  # one wake for any number of events

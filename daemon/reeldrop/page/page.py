@@ -80,6 +80,10 @@ class Page:
         if not self._thread.ident:
             self._thread.start()
 
+    def use(self, is_prompt_file: Callable[[str], bool]) -> None:
+        """Tell the files in `_failed/` by another function from now on. Never waits."""
+        self._status_file.failures.use(is_prompt_file)
+
     def turn_off(self) -> None:
         """Write nothing more until a status is told again, not even the last one."""
         self._status = None

@@ -26,6 +26,7 @@ class StatusFile:
     failed: the folder `_failed/`
     aside: where that is, for people who see the results
     is_prompt_file: returns whether a file in `_failed/` may be a prompt file, by its name
+    failures: what is listed of it
     problem: why the file is not written, although there is no error; empty if it is
     has_preview: whether the page has a picture of what is rendered
     """
@@ -35,7 +36,7 @@ class StatusFile:
         self._aside = aside
         self.problem = ""
         self.has_preview = self._had_preview = False
-        self._failures = Failures(is_prompt_file, MAX_LISTED + 1)
+        self.failures = Failures(is_prompt_file, MAX_LISTED + 1)
         self._told: Status | None = None
         self._said = ""
         self._written = -math.inf
@@ -59,7 +60,7 @@ class StatusFile:
         told = status
         status = dataclasses.replace(status, unrecognised=(*refused, *status.unrecognised))
         with self._set_aside() as failed:
-            failures = self._failures.of(failed)
+            failures = self.failures.of(failed)
             said = status_text.text(status, failures, self._aside, _free_bytes(results))
             age = time.monotonic() - self._written
             is_news = is_last or self.has_preview != self._had_preview

@@ -70,7 +70,7 @@ class Loop:
         self._answers = Answers(stages, phase, reporter)
         self.drained_early: Mistake | None = None
         self._cancellations_due = -math.inf
-        reporter.check_the_watchdog()
+        reporter.use_settings()
 
     @property
     def outcome(self) -> Outcome:
@@ -184,11 +184,12 @@ class Loop:
 
     def _reload(self) -> None:
         """Read config.yaml again, to be used as soon as no job is begun."""
-        coming = self._stages.settings.read_again()
-        if coming is not None:  # at once: else no job might end, nor would it be used
-            self._stages.disk.min_free_gib = coming.min_free_gib
-            self._stages.night = Night.parsed(coming.night)
-            self._stages.intake.turn_controls(is_on=coming.controls)
+        settings = self._stages.settings
+        coming = settings.read_again() or settings.config
+        # At once: else no job might end, nor would it be used.
+        self._stages.disk.min_free_gib = coming.min_free_gib
+        self._stages.night = Night.parsed(coming.night)
+        self._stages.intake.turn_controls(is_on=coming.controls)
         self._reporter.report(time.monotonic())
 
     def _stop(self, event: Stop) -> None:
@@ -269,7 +270,7 @@ class Loop:
             stages.change_renderers()
         else:
             stages.use_settings()
-        self._reporter.check_the_watchdog()
+        self._reporter.use_settings()
 
     def _look_after_the_disk(self, now: float) -> None:
         """Begin nothing new while the disk is too full, or not the same one; a drain ends then."""

@@ -103,7 +103,12 @@ class Reporter:
         """Tell systemd's watchdog that a step is done."""
         self._notifier.progress()
 
-    def check_the_watchdog(self) -> None:
+    def use_settings(self) -> None:
+        """Tell by the settings in force from now on."""
+        self._page.use(self._stages.intake.names.is_read)
+        self._check_the_watchdog()
+
+    def _check_the_watchdog(self) -> None:
         """Warn if systemd would end the process before it ends itself when the device hangs."""
         watchdog = self._notifier.watchdog_seconds
         stall = self._stages.settings.config.stall_seconds

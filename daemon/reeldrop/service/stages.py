@@ -165,13 +165,16 @@ class Stages:
         self.benches.outlives, self.benches.began = self.fleet.can_lose, time.monotonic()
         self.benches.trouble, self.benches.is_hopeless = "", False
         self.jobs.loads.are_recorded = not self.fleet.can_lose
-        # Where renderers end alone, it is seldom a prompt that ends this process.
-        most = self.settings.config.max_attempts
-        self.jobs.suspects.ends = most if self.fleet.can_lose else None
+        self._use_max_attempts()
         if self.fleet.can_lose:
             received.remove_left(self.settings.config.results, self.settings.config.spool)
         for joined in self.fleet.begin():
             self.join(joined)
+
+    def _use_max_attempts(self) -> None:
+        # Where renderers end alone, it is seldom a prompt that ends this process.
+        most = self.settings.config.max_attempts
+        self.jobs.suspects.ends = most if self.fleet.can_lose else None
 
     def join(self, joined: RendererJoined) -> None:
         """Let a renderer load the model of the settings in force, before it gets prompts.
@@ -297,6 +300,7 @@ class Stages:
         )
         self.translations.renders_untranslated = config.render_untranslated
         self.jobs.use(_limits(config))
+        self._use_max_attempts()
         self.jobs.opened.fits = Fits()  # a profile may take other memory now
         self.intake.close()
         self.intake = self._make_intake().after(self.intake)

@@ -247,6 +247,19 @@ def test_a_model_that_is_no_name_is_a_mistake() -> None:
             parsed(f"model: {value}")
 
 
+def test_a_profile_that_every_config_has_is_chosen_if_it_is_changed() -> None:
+    """So `check` looks at what config.yaml says of it."""
+    text = "model: a\nmodels: {a: {path: x}, bundled: %s, ms-1.7b: %s}"
+    for bundled, other, expected in (
+        ("{}", "{variant: fp16}", {"a"}),
+        ("{loras: {style: {path: x}}}", "{}", {"a", "bundled"}),
+        ("{}", "{path: x}", {"a", "ms-1.7b"}),
+        ("", "{}", {"a"}),
+    ):
+        assert expected == profiles.chosen(parsed(text % (bundled, other)))
+    assert {"auto"} == profiles.chosen(parsed(config.template()))
+
+
 def test_a_profile_that_was_taken_away_has_no_size() -> None:
     """A file that names it may still wait after a reload."""
     assert 0 == profiles.Sizes(parsed("model: bundled")).of("mochi")

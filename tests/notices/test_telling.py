@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import signal
 import subprocess
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -16,10 +18,14 @@ from harness.message_receiver import MessageReceiver, receiving
 from harness.notices import Place
 from harness.processes import await_that, run, start
 from harness.zygote import REELDROP
+from reeldrop.base.errors import ConfigError, Unavailable
 from reeldrop.commands.notify import Teller, pause
+from reeldrop.commands.run import run_daemon
 from reeldrop.config import config
 from reeldrop.notices.deliveries import Delivery
-from reeldrop.notices.record import Record
+from reeldrop.notices.record import KEPT_SECONDS, Record
+from reeldrop.notices.states import States
+from reeldrop.store import status
 
 VIDEOS = 32
 KILLS = 8
@@ -184,6 +190,45 @@ def test_an_address_may_get_kinds_of_events_in_different_manners(tmp_path: Path)
     [file] = state.glob("*.jsonl")
     record = Record(file, 10.0)
     assert all(record.is_told(*one) for ids in told for one in ids)
+
+
+def test_the_record_of_a_receiver_that_was_taken_away_is_removed(tmp_path: Path) -> None:
+    """When all that it could keep from being told again counts as told anyway."""
+    (tmp_path / "config.yaml").write_text("notify: [{url: 'json://localhost'}]\n")
+    settings, state = config.load(tmp_path / "config.yaml"), tmp_path / "state"
+    settings.spool.mkdir()
+    state.mkdir()
+    old, new = state / "old.jsonl", state / "new.jsonl"
+    for file, at in ((old, 1), (new, 100)):
+        file.touch()
+        os.utime(file, (at, at))
+    assert deliveries_of(Teller(settings, state, KEPT_SECONDS + 50))
+    assert (False, True) == (old.exists(), new.exists())
+    assert 2 == len(list(state.glob("*.jsonl")))
+
+
+def test_a_start_that_fails_is_told(tmp_path: Path) -> None:
+    """Also if the service was stopped by somebody before, and never came as far as its lock."""
+    file, report = tmp_path / "config.yaml", tmp_path / "spool" / status.FILE_NAME
+    file.write_text("model: bundled\n")
+    report.parent.mkdir()
+    stopped = status.Status(1, status.State.STOPPED, "bundled", "2026-11-24T22:40:47+00:00")
+    status.write(report, stopped)
+    states, now = States(), time.time()
+    assert [] == states.look(stopped, is_running=False, now=now - 100)
+    with pytest.raises(Unavailable):
+        run_daemon(file, drain=False)
+    found = status.read(report)
+    assert found is not None
+    assert "there is no such folder" in found.reason
+    assert [] == states.look(found, is_running=False, now=now)
+    [down] = states.look(found, is_running=False, now=now + 100)
+    assert "down" == down.kind
+    file.write_text("model: nonsense\n")
+    status.write(report, stopped)
+    with pytest.raises(ConfigError):
+        run_daemon(file, drain=False)
+    assert "there is no profile 'nonsense'" in getattr(status.read(report), "reason", "")
 
 
 def deliveries_of(teller: Teller) -> list[Delivery]:

@@ -26,6 +26,7 @@ _NO_SPACE_DASH = re.compile(r"^[ \t]*-(?P<value>[^\s-].*)")
 _CURLY = re.compile(rf"(?:{_START}{_KEY}:|^[ \t]*-) +[“”„‟«»‘’‚‹›]")
 _VALUE = re.compile(rf"^(?P<start>[ \t]*(?:- +)*(?:{_KEY}: +)?)(?P<value>\S.*?)\s*$")
 _INDENTED = re.compile(rf"^[ \t]+{_KEY}:(?:\s|$)")
+_BULLET = re.compile(r"^(?P<mark>[•·∙‣◦▪●○*+–—])\s+(?P<value>\S.*)")
 _BREAK = re.compile("[\x85\u2028\u2029]")
 _LINE_END = re.compile(r"\r\n|[\r\n]")
 _LONGEST = 500
@@ -144,6 +145,14 @@ def _no_space(line: str) -> _Found:
     return None
 
 
+def _bullet(line: str) -> _Found:
+    found = _BULLET.match(line)
+    if found is None:
+        return None
+    right = f"write `- {short(found['value'].strip())}`, and so in each line of the list"
+    return f"a list has a hyphen in each line, not {invisible.named(found['mark'])}", right, 1
+
+
 def _curly_quote(line: str) -> _Found:
     found = _CURLY.match(line)
     if found is None:
@@ -162,6 +171,7 @@ _LOOKS: tuple[Callable[[str], _Found], ...] = (
     _wide_colon,
     _wide_after,
     _curly_quote,
+    _bullet,
     _no_space,
 )
 

@@ -167,7 +167,8 @@ def machine(config: Config, file: Path | None = None) -> Iterator[Row]:
     loads_here = fits.loads_here(config)
     if loads_here:
         yield from _own_model(config, file)
-        others -= {config.model}
+        with contextlib.suppress(ConfigError):  # that is told of it
+            others -= {config.selected_model(cuda=devices.cuda_is_available())}
     if config.engine == "in_process":
         yield from _groups_of_gpus(config, file)
     for name in sorted(others):

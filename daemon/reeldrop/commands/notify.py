@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from reeldrop.host import log, notify
 from reeldrop.notices.deliveries import Delivery, Manners
 from reeldrop.notices.happenings import FAILED, JOB, VIDEO
 from reeldrop.notices.receivers import Program, Service
-from reeldrop.notices.record import Record
+from reeldrop.notices.record import KEPT_SECONDS, Record
 from reeldrop.notices.states import States
 from reeldrop.notices.tree import Tree
 from reeldrop.schedule.night import Night
@@ -103,6 +103,7 @@ class Teller:
             record = records[key] = records.get(key) or Record(state / f"{key}.jsonl", now)
             self._deliveries.append(Delivery(receiver, manners, record))
             self.names.append(receiver.name)
+        _forget(state, records, now)
         self._began = now
         self._counted: dict[str, float] = {}
         self._tree = Tree(config.results, config.failed)
@@ -186,6 +187,14 @@ def _locked(state: Path, spool: Path) -> list[int]:
         except OSError as error:
             _log.warning("not_locked", reason=str(error))
     return locks
+
+
+def _forget(state: Path, known: Container[str], now: float) -> None:
+    """Remove the records of receivers that were taken away so long ago that all counts as told."""
+    for file in state.glob("*.jsonl"):
+        with contextlib.suppress(OSError):
+            if file.stem not in known and file.stat().st_mtime < now - KEPT_SECONDS:
+                file.unlink()
 
 
 def _receivers(config: Config) -> list[tuple[Service | Program, Manners]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from datetime import UTC, datetime
@@ -10,15 +11,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from reeldrop.commands import check, exit_codes, fits, progress
+from reeldrop.base.errors import FileError
+from reeldrop.base.escaping import short
+from reeldrop.commands import check, exit_codes, fits, folders, progress
 from reeldrop.config import config as configuration
+from reeldrop.config import salvage
 from reeldrop.host import log, process
-from reeldrop.store.status import State, Status
+from reeldrop.store import status
+from reeldrop.store.status import MAX_REASON, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reeldrop.base.errors import FileError
     from reeldrop.base.events import Event
     from reeldrop.config.config import Config
     from reeldrop.render.fleet import Fleet
@@ -30,9 +34,31 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
     path: the config.yaml; None for the one that is found
     drain: end when every prompt file is done
     """
-    is_attended = sys.stdin.isatty()
     process.withstand()
     file = configuration.find(path)  # once: it may be away while somebody replaces it
+    try:
+        return _run(file, drain=drain, is_attended=sys.stdin.isatty())
+    except FileError as error:
+        _report(file, error)
+        raise
+
+
+def _report(file: Path, error: FileError) -> None:
+    """Report why a start has failed, for those who are told of that; not beside another daemon."""
+    config = salvage.readable(file)
+    if config is None or folders.is_at_work(config):
+        return
+    report, now = config.spool / status.FILE_NAME, datetime.now(UTC).isoformat()
+    last = status.read(report) or Status(0, State.STOPPED, config.model, now)
+    if last.pid == os.getpid():  # it was begun, and has told its end
+        return
+    reason = short(" ".join(str(error).split()), MAX_REASON)
+    told = Status(os.getpid(), State.STOPPED, last.model, now, reason=reason, numbers=last.numbers)
+    with contextlib.suppress(OSError):
+        status.write(report, told)
+
+
+def _run(file: Path, *, drain: bool, is_attended: bool) -> int:
     check.require_folders(configuration.load(file))
     with progress.bar_of_status(sys.stdout.isatty()) as observe:
         log.to_stdout()

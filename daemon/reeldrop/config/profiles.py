@@ -112,8 +112,13 @@ def _lora(name: str, lora: Lora) -> LoraSource:
 
 
 def chosen(config: Config) -> frozenset[str]:
-    """Return the profiles that config.yaml names or selects, without those that it always has."""
-    return frozenset(config.models.keys() - set(builtin.OFFERED) | {config.model})
+    """Return the profiles that config.yaml names or selects, without those that it always has and
+    does not change."""
+    given = config.models.items()
+    own = {
+        name for name, one in given if name not in builtin.OFFERED or one != builtin.profile(name)
+    }
+    return frozenset(own | {config.model})
 
 
 class Sizes:

@@ -29,7 +29,7 @@ def readable(path: Path) -> Config | None:
         for key in wrong:
             del entries[key]
         try:
-            return config.parse("".join(entries.values()), path)
+            return config.parse("".join(entries.values()) or "{}", path)
         except ConfigError as error:
             keys = {mistake.key.partition(".")[0] for mistake in error.mistakes}
             wrong = keys & entries.keys()

@@ -34,15 +34,13 @@ from reeldrop.service.limits import Outcome
 from reeldrop.service.report import STATUS_SECONDS, Reporter
 from reeldrop.service.stages import Phase, Stages
 from reeldrop.store import lock
+from reeldrop.store.status import MAX_REASON
 
 OPEN_SECONDS = 0.1
 """How long jobs that end at once are opened before events are handled again."""
 
 PAUSE_FACTOR = 20.0
 """How much longer than a look for requests to cancel the pause after it is at most."""
-
-MAX_REASON = 500
-"""Upper bound on the characters of an error in the last status: a library may say pages."""
 
 _log = structlog.get_logger()
 

@@ -24,6 +24,9 @@ MAX_BYTES = 16 << 20
 
 MAX_WAITING = 100
 
+MAX_REASON = 500
+"""Upper bound on the characters of an error in the last status: a library may say pages."""
+
 
 class State(enum.StrEnum):
     """What the daemon does, or what keeps it from working."""

@@ -35,6 +35,7 @@ from reeldrop.cluster.outbox import Outbox
 from reeldrop.cluster.proxy import ClusterRenderer
 from reeldrop.cluster.wire import Order, Setup
 from reeldrop.render.source import ModelSource, bundled_model
+from reeldrop.video import remote
 
 MARKER, SECRET = "marker-1", "what only the service knows"
 
@@ -214,6 +215,7 @@ def test_to_encode_is_progress_and_a_full_disk_is_no_fault_of_a_prompt(
         wire.actor._encoded(event)
     assert [StepDone(batch, 2)] == told
     monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    remote._own_folder.cache_clear()
     wire.actor._folder = Path("/proc/nowhere")
     wire.actor._events.put(event)
     ended = wire.await_event(RendererEnded, BatchFailed)

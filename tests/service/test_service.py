@@ -107,7 +107,7 @@ BAD_TEXTS: dict[str, tuple[str | bytes, list[str]]] = {
     "no_video.mp4": (b"\0\0\0\x18ftypisom no video", ["mp4", "only an mp4 that reeldrop made"]),
     "hostile.mp4": (
         b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\1free" + b"\x7f" + b"\xff" * 7,
-        ["can't read it", "readable file"],
+        ["no readable mp4", "only an mp4 that reeldrop made"],
     ),
     "_ours.txt": ("a horse\n", ["begins with an underscore", "'_ours.txt'", "another name"]),
     "below/_ours/a.txt": ("a horse\n", ["begins with an underscore", "'_ours'"]),

@@ -205,7 +205,7 @@ def test_from_the_inbox_to_the_video(installed: Service) -> None:
 
     look = f"cat {service.folder}/results/poems/one/a_boat.yaml"
     assert "prompt: a boat" in as_person(machine, "ann", look)
-    assert "idle\n" == as_person(machine, "ann", "reeldrop status")
+    machine.await_that(lambda: "idle\n" == as_person(machine, "ann", "reeldrop status"), "idle")
     assert "Permission denied" in as_person(machine, "bob", look)
     the_journal_tells_of_each_job(service)
 

@@ -121,26 +121,30 @@ def test_a_batch_shows_what_each_prompt_alone_shows(
 
 def test_who_is_cancelled_is_left_out_and_the_others_come(site: Site) -> None:
     """The batch continues, because the other prompts were not cancelled."""
-    for name in "ab":
-        site.drop(f"{name}.txt", f"{name} slow\n")
+    site.drop("first.txt", "first\n")
     hold = Hold(site.folder / "hold")
-    hold.hold("slow")
+    hold.hold("first")
     daemon = Daemon(site, hold.program)
     try:
-        path = site.spool / "status.json"
 
-        def is_under_way() -> bool:
-            status = json.loads(path.read_text()) if path.exists() else {}
-            return bool(status.get("rendering") and status["rendering"]["together"] == 2)
+        def status() -> dict[str, Any]:
+            path = site.spool / "status.json"
+            return json.loads(path.read_text()) if path.exists() else {}
 
-        await_that(is_under_way, "a batch of two")
+        await_that(lambda: status().get("rendering"), "the first file")
+        for name in "ab":
+            site.drop(f"{name}.txt", f"{name} slow\n")
+        turns = ["waits for its turn"] * 2  # else the one that is read first may begin alone
+        await_that(lambda: turns == [w["reason"] for w in status()["waiting"]], "both files")
+        hold.hold("slow")
+        await_that(lambda: (status()["rendering"] or {}).get("together") == 2, "a batch of two")
         assert 0 == site.command("cancel", "a.txt").returncode
         hold.release()
-        daemon.wait_for("job_ended", 2)
+        daemon.wait_for("job_ended", 3)
     finally:
         daemon.process.kill()
         daemon.process.wait()
-    assert ["b_slow.mp4"] == [path.name for path in site.results.rglob("*.mp4")]
+    assert {"b_slow.mp4", "first.mp4"} == {path.name for path in site.results.rglob("*.mp4")}
     assert "cancelled on request" in (site.failed / "a.txt.error.txt").read_text()
 
 

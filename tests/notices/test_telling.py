@@ -207,17 +207,22 @@ def test_the_record_of_a_receiver_that_was_taken_away_is_removed(tmp_path: Path)
     assert 2 == len(list(state.glob("*.jsonl")))
 
 
-def test_a_start_that_fails_is_told(tmp_path: Path) -> None:
-    """Also if the service was stopped by somebody before, and never came as far as its lock."""
+def test_a_start_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the service was stopped by somebody before, and never came as far as its lock, and if
+    each has the same pid, as in a container; but not if somebody at a terminal has read it."""
     file, report = tmp_path / "config.yaml", tmp_path / "spool" / status.FILE_NAME
     file.write_text("model: bundled\n")
     report.parent.mkdir()
-    stopped = status.Status(1, status.State.STOPPED, "bundled", "2026-11-24T22:40:47+00:00")
+    then = "2026-11-24T22:40:47+00:00"
+    stopped = status.Status(os.getpid(), status.State.STOPPED, "bundled", then)
     status.write(report, stopped)
     states, now = States(), time.time()
     assert [] == states.look(stopped, is_running=False, now=now - 100)
-    with pytest.raises(Unavailable):
-        run_daemon(file, drain=False)
+    for is_attended in (True, False):
+        monkeypatch.setattr("sys.stdin.isatty", lambda is_so=is_attended: is_so)
+        with pytest.raises(Unavailable):
+            run_daemon(file, drain=False)
+        assert is_attended == (stopped == status.read(report))
     found = status.read(report)
     assert found is not None
     assert "there is no such folder" in found.reason

@@ -36,21 +36,24 @@ def run_daemon(path: Path | None, *, drain: bool) -> int:
     """
     process.withstand()
     file = configuration.find(path)  # once: it may be away while somebody replaces it
+    began, is_attended = datetime.now(UTC).replace(microsecond=0), sys.stdin.isatty()
     try:
-        return _run(file, drain=drain, is_attended=sys.stdin.isatty())
+        return _run(file, drain=drain, is_attended=is_attended)
     except FileError as error:
-        _report(file, error)
+        if not is_attended:  # else there is somebody who reads it
+            _report(file, error, began)
         raise
 
 
-def _report(file: Path, error: FileError) -> None:
+def _report(file: Path, error: FileError, began: datetime) -> None:
     """Report why a start has failed, for those who are told of that; not beside another daemon."""
     config = salvage.readable(file)
     if config is None or folders.is_at_work(config):
         return
-    report, now = config.spool / status.FILE_NAME, datetime.now(UTC).isoformat()
+    report, now = config.spool / status.FILE_NAME, datetime.now(UTC).isoformat(timespec="seconds")
     last = status.read(report) or Status(0, State.STOPPED, config.model, now)
-    if last.pid == os.getpid():  # it was begun, and has told its end
+    is_own = last.pid == os.getpid()  # in a container, also of the one before
+    if is_own and datetime.fromisoformat(last.updated) >= began:  # it has told its end
         return
     reason = short(" ".join(str(error).split()), MAX_REASON)
     told = Status(os.getpid(), State.STOPPED, last.model, now, reason=reason, numbers=last.numbers)

@@ -760,6 +760,12 @@ def test_a_reload_reaches_all_that_has_settings(
         run.until(lambda: run.status and run.status.refused, "the refusal")
         assert 0.1 == stages.disk.min_free_gib == stages.settings.config.min_free_gib
         fleet["a"].release()
+        reason = "it has no such model"
+        fleet.at_once, fleet.failures = ["b"], [ConfigError(Mistake(reason))]
+        reload("['*.draft.txt']\nmin_free_gib: lots", "[]\nmin_free_gib: 0.1\nengine: ray")
+        run.until(lambda: run.status and reason in run.status.refused, "another refusal")
+        failures = run.loop._reporter._page._status_file.failures
+        assert not failures._is_prompt_file(aside.name)
 
 
 def test_one_that_lacks_the_model_is_left_out_and_others_are_waited_for(

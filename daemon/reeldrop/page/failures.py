@@ -40,8 +40,9 @@ class Failures:
 
     def use(self, is_prompt_file: Callable[[str], bool]) -> None:
         """List by another function from the next time on, also while a thread lists."""
-        self._is_prompt_file = is_prompt_file
-        self._is_sure = False
+        if is_prompt_file != self._is_prompt_file:
+            self._is_prompt_file = is_prompt_file
+            self._is_sure = False
 
     def of(self, failed: Path) -> list[Failure]:
         """Return what failed, newest first.

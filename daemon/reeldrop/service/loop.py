@@ -68,7 +68,7 @@ class Loop:
         self._answers = Answers(stages, phase, reporter)
         self.drained_early: Mistake | None = None
         self._cancellations_due = -math.inf
-        reporter.use_settings()
+        reporter.check_the_watchdog()
 
     @property
     def outcome(self) -> Outcome:
@@ -268,7 +268,7 @@ class Loop:
             stages.change_renderers()
         else:
             stages.use_settings()
-        self._reporter.use_settings()
+        self._reporter.check_the_watchdog()
 
     def _look_after_the_disk(self, now: float) -> None:
         """Begin nothing new while the disk is too full, or not the same one; a drain ends then."""

@@ -103,12 +103,7 @@ class Reporter:
         """Tell systemd's watchdog that a step is done."""
         self._notifier.progress()
 
-    def use_settings(self) -> None:
-        """Tell by the settings in force from now on."""
-        self._page.use(self._stages.intake.names.is_read)
-        self._check_the_watchdog()
-
-    def _check_the_watchdog(self) -> None:
+    def check_the_watchdog(self) -> None:
         """Warn if systemd would end the process before it ends itself when the device hangs."""
         watchdog = self._notifier.watchdog_seconds
         stall = self._stages.settings.config.stall_seconds
@@ -126,6 +121,7 @@ class Reporter:
         with contextlib.suppress(OSError):  # nothing depends on it, and the disk may be full
             status.write(self._file, current)
         if self._stages.settings.config.page:
+            self._page.use(self._stages.intake.names.is_read)
             self._page.tell(current, self._marked(self._preview(current)))
         else:
             self._page.turn_off()

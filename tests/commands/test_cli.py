@@ -406,12 +406,14 @@ def test_status_after_a_daemon_has_ended_because_of_an_error(site: Site) -> None
 
 
 def test_status_of_a_daemon_whose_report_can_not_be_read(site: Site) -> None:
-    """Nobody is told that it does not run."""
+    """Nobody is told that it does not run, also of a file that waits."""
     settings = config.load(site.folder / "config.yaml")
+    site.drop("a.txt", "a horse\n")
     with folders.spool_of(settings).lock.held():
         now = current(settings)
     assert State.UNKNOWN == now.state
     assert "a daemon is at work" in now.said()
+    assert (Waiting("a.txt", "only the daemon knows why"),) == now.waiting
 
 
 def test_status_of_a_daemon_that_does_not_report(site: Site, daemon: Callable[..., Daemon]) -> None:

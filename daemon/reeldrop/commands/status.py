@@ -5,6 +5,7 @@ It is read from the daemon's report; without a daemon, from the folders.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterable
@@ -133,8 +134,11 @@ def _waiting(config: Config, inbox: Inbox, *, is_at_work: bool) -> list[Waiting]
     begun, new = "begun, goes on when the daemon runs", "the daemon is not running"
     if is_at_work:
         begun, new = "begun", "only the daemon knows why"
+    in_hand = list[PurePosixPath]()
+    with contextlib.suppress(OSError) if is_at_work else contextlib.nullcontext():
+        in_hand += (job.source for job in folders.spool_of(config).unfinished())
     waiting = [
-        *((job.source, begun) for job in folders.spool_of(config).unfinished()),
+        *((path, begun) for path in in_hand),
         *((path, new) for path in folders.prompt_files(inbox)),
         *inbox.waiting(0.0),
     ]
